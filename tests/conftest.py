@@ -1,0 +1,15 @@
+"""What several tests share."""
+
+import pathlib
+
+import pytest
+
+SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """Real pages, repositories and tokenizers beside the checkout; tests that need them skip without them."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no sample data at {SHARED_DATA}")
+    return SHARED_DATA
