@@ -1,0 +1,63 @@
+"""Cross-entropy through the output head without ever holding all logits.
+
+Shape suffixes: B sequences, S positions, T tokens, D model width, V vocabulary.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORED = -100
+CHUNK = 1024  # tokens whose logits exist at once
+
+
+def next_tokens(tokens_BS: Tensor, ahead: int, padding: int | None) -> Tensor:
+    """Targets [B, S]: the token `ahead` places on, IGNORED past the sequence's end and for padding."""
+    targets_BS = F.pad(tokens_BS[:, ahead:], (0, ahead), value=IGNORED)
+    return targets_BS if padding is None else targets_BS.masked_fill(targets_BS == padding, IGNORED)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Sum of the cross-entropies; gradients are taken while a chunk's logits exist, not recomputed."""
+
+    @staticmethod
+    def forward(ctx, h_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> Tensor:
+        w_VD = weight_VD.to(h_TD.dtype)
+        grad_h, grad_w = torch.empty_like(h_TD), torch.zeros_like(weight_VD)
+        total = torch.zeros((), device=h_TD.device)
+        for rows in range(0, len(h_TD), CHUNK):
+            h, targets = h_TD[rows : rows + CHUNK], targets_T[rows : rows + CHUNK]
+            counted = targets != IGNORED
+            places = targets.clamp(min=0)[:, None]
+            log_p = (h @ w_VD.T).float().log_softmax(-1)
+            total -= (log_p.gather(-1, places)[:, 0] * counted).sum()
+            p = log_p.exp_()
+            p.scatter_add_(-1, places, torch.full_like(p[:, :1], -1.0))
+            p *= counted[:, None]
+            p = p.to(h.dtype)
+            torch.mm(p, w_VD, out=grad_h[rows : rows + CHUNK])
+            grad_w += p.T @ h
+        ctx.save_for_backward(grad_h, grad_w)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_h, grad_w = ctx.saved_tensors
+        return grad_h * grad, grad_w * grad, None
+
+
+def linear_cross_entropy(h_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> Tensor:
+    """Summed cross-entropy (nats, float32 scalar) of the head's predictions, IGNORED targets left out."""
+    return _LinearCrossEntropy.apply(h_TD, weight_VD, targets_T)
+
+
+@torch.no_grad()
+def token_losses(h_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> Tensor:
+    """Cross-entropy of each token (nats, float32 [T]), zero for IGNORED targets."""
+    w_VD = weight_VD.to(h_TD.dtype)
+    return torch.cat(
+        [
+            F.cross_entropy((h @ w_VD.T).float(), targets, ignore_index=IGNORED, reduction="none")
+            for h, targets in zip(h_TD.split(CHUNK), targets_T.split(CHUNK), strict=True)
+        ]
+    )

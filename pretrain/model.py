@@ -1,0 +1,160 @@
+"""The transformer (V3 report, section 2): MLA and DeepSeekMoE blocks, and multi-token prediction.
+
+Shape suffixes: B sequences, S positions, D model width, V vocabulary.
+"""
+
+import torch
+import xxhash
+from torch import Tensor, nn
+
+from pretrain.config import ModelConfig
+from pretrain.layers import Embedding, Linear, RMSNorm, SwiGLU
+from pretrain.mla import MLA, rope_angles
+from pretrain.moe import MoE, Routing
+
+
+class Block(nn.Module):
+    """Attention, then a dense or expert feed-forward layer, each on a normalised residual stream."""
+
+    def __init__(self, config: ModelConfig, dense: bool) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.attention = MLA(config)
+        self.mlp_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = SwiGLU(config.hidden_size, config.intermediate_size) if dense else MoE(config)
+
+    def forward(
+        self, x_BSD: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None
+    ) -> tuple[Tensor, Routing | None]:
+        x_BSD = x_BSD + self.attention(self.attention_norm(x_BSD), rope, mask)
+        out = self.mlp(self.mlp_norm(x_BSD))
+        y_BSD, routing = out if isinstance(out, tuple) else (out, None)
+        return x_BSD + y_BSD, routing
+
+
+class MTP(nn.Module):
+    """One depth of multi-token prediction (V3 report, section 2.2); embedding and head are the model's own.
+
+    The projection takes the embedding first and the hidden state second: the order of the released weights,
+    not of the paper's formula.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.enorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.hnorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.eh_proj = Linear(2 * config.hidden_size, config.hidden_size)
+        self.block = Block(config, dense=False)
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(
+        self, h_BSD: Tensor, e_BSD: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None
+    ) -> tuple[Tensor, Routing]:
+        x_BSD = self.eh_proj(torch.cat((self.enorm(e_BSD), self.hnorm(h_BSD)), -1))
+        x_BSD, routing = self.block(x_BSD, rope, mask)
+        return self.norm(x_BSD), routing
+
+
+class Transformer(nn.Module):
+    """Tokens int64 [B, S] to hidden states; `logits` turns those into predictions.
+
+    `compute_dtype` is the dtype of activations and matrix products; parameters are float32. Weights are
+    undefined until `init_weights` or a checkpoint fills them.
+    """
+
+    def __init__(self, config: ModelConfig, compute_dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.config = config
+        self.compute_dtype = compute_dtype
+        self.embed = Embedding(config.vocab_size, config.hidden_size)
+        self.blocks = nn.ModuleList(
+            Block(config, dense=i < config.first_k_dense_replace) for i in range(config.num_hidden_layers)
+        )
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.head = Linear(config.hidden_size, config.vocab_size)
+        self.mtp = nn.ModuleList(MTP(config) for _ in range(config.num_nextn_predict_layers))
+
+    def forward(self, tokens_BS: Tensor, document_BS: Tensor | None = None) -> tuple[Tensor, list[Routing]]:
+        """Hidden states [B, S, D] after the final norm, and the routing of each expert layer in order.
+
+        With `document_BS` (an integer naming each position's document) attention stays within documents.
+        """
+        x_BSD = self._embedded(tokens_BS)
+        rope, mask = self._rope(x_BSD), _mask(document_BS)
+        routings = []
+        for block in self.blocks:
+            x_BSD, routing = block(x_BSD, rope, mask)
+            if routing is not None:
+                routings.append(routing)
+        return self.norm(x_BSD), routings
+
+    def predict_ahead(
+        self, h_BSD: Tensor, tokens_BS: Tensor, document_BS: Tensor | None = None
+    ) -> tuple[list[Tensor], list[Routing]]:
+        """Hidden states [B, S - k, D] of each MTP depth k = 1, 2, ..., from those that `forward` returned.
+
+        Position i of depth k has seen tokens up to i + k and predicts token i + k + 1.
+        """
+        hidden, routings = [], []
+        e_BSD = self._embedded(tokens_BS)
+        for depth, module in enumerate(self.mtp, start=1):
+            h_BSD = h_BSD[:, : tokens_BS.shape[1] - depth]
+            mask = _mask(document_BS[:, depth:] if document_BS is not None else None)
+            h_BSD, routing = module(h_BSD, e_BSD[:, depth:], self._rope(h_BSD), mask)
+            hidden.append(h_BSD)
+            routings.append(routing)
+        return hidden, routings
+
+    def logits(self, h_BSD: Tensor) -> Tensor:
+        """Scores [B, S, V] of the next token."""
+        return self.head(h_BSD)
+
+    def moe_layers(self) -> list[MoE]:
+        """The expert layers in the order `forward` and then `predict_ahead` report them."""
+        blocks = [*self.blocks, *(module.block for module in self.mtp)]
+        return [block.mlp for block in blocks if isinstance(block.mlp, MoE)]
+
+    def _embedded(self, tokens_BS: Tensor) -> Tensor:
+        return self.embed(tokens_BS).to(self.compute_dtype)
+
+    def _rope(self, x_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        return rope_angles(x_BSD.shape[1], self.config.qk_rope_head_dim, self.config.rope_theta, x_BSD.device)
+
+    @torch.no_grad()
+    def init_weights(self, seed: int) -> None:
+        """Matrices from N(0, initializer_range), norms one, biases zero; each from its own name and `seed`.
+
+        A parameter's values thus depend on nothing but its name: neither on the device nor on its neighbours.
+        """
+        for name, weight in self.named_parameters():
+            if weight.ndim < 2:
+                weight.fill_(1.0)
+                continue
+            generator = torch.Generator().manual_seed(
+                xxhash.xxh64_intdigest(name.encode(), seed) & (2**63 - 1)
+            )
+            values = torch.empty(weight.shape).normal_(
+                0.0, self.config.initializer_range, generator=generator
+            )
+            weight.copy_(values)
+        for layer in self.moe_layers():
+            if layer.router.bias is not None:
+                layer.router.bias.zero_()
+
+
+def _mask(document_BS: Tensor | None) -> Tensor | None:
+    """True [B, 1, S, S] where a query may look: back, and within its document."""
+    if document_BS is None:
+        return None
+    same = document_BS[:, :, None] == document_BS[:, None, :]
+    return same.tril()[:, None]
+
+
+def count_parameters(model: Transformer) -> tuple[int, int]:
+    """Parameters of the main model without MTP: all of them, and those that work on one token."""
+    total = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("mtp."))
+    config = model.config
+    idle = config.n_routed_experts - config.num_experts_per_tok
+    per_expert = 3 * config.hidden_size * config.moe_intermediate_size
+    main_layers = config.num_hidden_layers - config.first_k_dense_replace
+    return total, total - main_layers * idle * per_expert
