@@ -1,0 +1,122 @@
+"""The `lode` command. Each command is a few lines here and its work elsewhere."""
+
+import errno
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from corpus.errors import LodeError
+from jobs import cli_corpus, cli_model
+from jobs.cli_options import Master, Quiet, Set
+
+app = typer.Typer(
+    name="lode",
+    help="Build domain corpora on Spark, see what is in them with DuckDB, and train on them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def run_in(work_folder: str, recipe: Any, master: str | None, until: str | None, quiet: bool) -> None:
+    """Run a recipe in a work folder, with its report, and say what there is to look at."""
+    from corpus import storage
+    from jobs.engine import Work
+    from jobs.pipeline import run_recipe
+    from jobs.progress import Progress
+    from jobs.spark import Spark
+
+    log = (
+        storage.join(work_folder, "logs", "spark.log") if storage.is_local(work_folder) else "logs/spark.log"
+    )
+    spark = Spark(master, recipe.spark, log)
+    try:
+        with Progress(quiet) as progress, Work(work_folder, spark, progress) as work:
+            run_recipe(work, recipe, until)
+            from jobs.report import write_report
+
+            page = write_report(work_folder) if storage.is_local(work_folder) else None
+    finally:
+        spark.stop()
+    if progress.ran == 0:
+        progress.say(f"Nothing to do: all {progress.skipped} stages in {work_folder} are up to date.")
+    if page:
+        progress.say(f"Report: {page}")
+
+
+@app.command()
+def quickstart(
+    out: Annotated[str, typer.Option(help="Folder for the results.")] = "quickstart",
+    master: Master = None,
+    change: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """The main job, small and offline: from a crawl and repositories to a trained model and a report."""
+    from jobs.progress import Progress
+    from jobs.recipe import load_recipe
+
+    Progress(quiet).say(
+        "Lode quickstart. Input: a crawl written from the documentation of the Python packages installed on this\n"
+        "machine (real WARC files, one site a package), and the source trees of those packages as repositories.\n"
+        f"Nothing is downloaded. Everything is written to {out}/."
+    )
+    run_in(out, load_recipe("quickstart", change or []), master, None, quiet)
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a recipe that comes with Lode.")],
+    work: Annotated[str, typer.Option(help="Work folder: a path or URL that all executors reach.")] = "work",
+    master: Master = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
+    change: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run every stage of a recipe; what is done already is skipped, what was killed goes on."""
+    from jobs.recipe import load_recipe
+
+    run_in(work, load_recipe(recipe, change or []), master, until, quiet)
+
+
+cli_corpus.register(app)
+cli_model.register(app)
+
+
+def explain(error: BaseException) -> str | None:
+    """The sentence for an error that a user can do something about, or None for a fault of Lode's."""
+    if isinstance(error, LodeError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"No space left on device{where}: free some, or choose another folder for the results."
+    if isinstance(
+        error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError | FileExistsError
+    ):
+        return f"{error.filename or 'a file'}: {error.strerror}."
+    return None
+
+
+def main() -> None:
+    """Entry point: an error is one sentence and exit status 1; `--debug` (or LODE_DEBUG=1) shows the traceback."""
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1 or bool(os.environ.get("LODE_DEBUG"))
+    try:
+        app(args=arguments, prog_name="lode")
+    except KeyboardInterrupt:
+        print("lode: stopped; run the same command again to go on.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        sentence = explain(error)
+        if sentence is None:
+            sentence = f"{type(error).__name__}: {error} (this is a fault in Lode; --debug shows where)"
+        print(f"lode: {' '.join(sentence.split())}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

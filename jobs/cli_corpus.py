@@ -1,0 +1,425 @@
+"""Commands for one stage of the corpus at a time: each reads datasets and writes one stage's folder."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from corpus.errors import LodeError
+from jobs.cli_options import Json, Master, Out, Quiet
+
+
+@contextlib.contextmanager
+def work_in(out: str, master: str | None, quiet: bool) -> Iterator[Any]:
+    """A work folder with an engine, for one command."""
+    from jobs.engine import Work
+    from jobs.progress import Progress
+    from jobs.spark import Spark
+
+    spark = Spark(master, {}, os.path.join(tempfile.gettempdir(), f"lode-spark-{os.getuid()}.log"))
+    try:
+        with Progress(quiet) as progress, Work(out, spark, progress) as work:
+            yield work
+    finally:
+        spark.stop()
+
+
+def show(value: Any, as_json: bool, text: str) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False) if as_json else text)
+
+
+def done(stage: Any, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(stage.manifest, indent=2, ensure_ascii=False))
+
+
+def extract(
+    inputs: Annotated[list[str], typer.Argument(help="WARC, WET or HTML files, folders or globs.")],
+    out: Annotated[
+        str | None, typer.Option(help="Folder for the documents; without it one page's text is printed.")
+    ] = None,
+    source: Annotated[str, typer.Option(help="The name of this source in the documents.")] = "web",
+    master: Master = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """WARC, WET and HTML files to documents, formulas and code intact."""
+    if out is None:
+        from corpus.extract import extract_pages
+        from corpus.storage import expand
+
+        files = expand(inputs)
+        if len(files) != 1:
+            raise LodeError(
+                f"{', '.join(inputs)}: {len(files)} files; give --out DIR to extract more than one."
+            )
+        rows = [row for batch in extract_pages(files, source) for row in batch.to_pylist()]
+        kept = [row for row in rows if row["reason"] is None]
+        if not kept:
+            why = f": {rows[0]['reason']} ({rows[0]['detail']})" if rows else ""
+            raise LodeError(f"{files[0]}: no text came out of it{why}.")
+        show(kept, as_json, "\n\n".join(row["text"] for row in kept))
+        return
+    from jobs import web
+    from jobs.engine import HERE
+    from jobs.recipe import Source
+
+    with work_in(out, master, quiet) as work:
+        done(web.pages(work, {source: Source(kind="web", input=inputs)}, 0, HERE), as_json)
+
+
+def mine(
+    pages: Annotated[str, typer.Option(help="Documents of a crawl.")],
+    seeds: Annotated[str, typer.Option(help="Seed documents: Parquet, WARC or HTML files.")],
+    out: Out,
+    target: Annotated[str, typer.Option(help="What is mined for.")] = "target",
+    rounds: Annotated[int, typer.Option(min=1, help="Stop after this many rounds.")] = 4,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="An accepted path prefix, such as site.org/questions.")
+    ] = None,
+    bucket: Annotated[int, typer.Option(min=1, help="fastText's hash buckets; each costs 1 kB.")] = 2_000_000,
+    precision: Annotated[float, typer.Option(min=0, max=1, help="Held-out precision at the cut.")] = 0.9,
+    seed: int = 0,
+    master: Master = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The iterative classifier loop: pages like the seeds, round after round, until nothing new turns up."""
+    from jobs.engine import open_dataset
+    from jobs.mine import mine as run
+    from jobs.recipe import Classifier, MineSection, Target
+
+    section = MineSection(
+        targets={target: Target(seeds=[seeds], accept=accept or [])},
+        max_rounds=rounds,
+        precision=precision,
+        classifier=Classifier(bucket=bucket),
+    )
+    with work_in(out, master, quiet) as work:
+        done(run(work, open_dataset(pages, ("id", "text", "url", "domain")), section, seed), as_json)
+
+
+classify = typer.Typer(no_args_is_help=True, help="One fastText classifier: train it, score with it.")
+
+
+@classify.command("train")
+def classify_train(
+    positives: Annotated[str, typer.Option(help="Documents of the class.")],
+    negatives: Annotated[str, typer.Option(help="Documents that are not.")],
+    out: Annotated[str, typer.Option(help="File for the model.")],
+    bucket: Annotated[int, typer.Option(min=1)] = 2_000_000,
+    epoch: Annotated[int, typer.Option(min=1)] = 3,
+    seed: int = 0,
+) -> None:
+    """Train a classifier with the settings of DeepSeekMath; the same data give the same bytes."""
+    from corpus import storage
+    from filters.classifier import FastTextSettings, normalise, train
+
+    def texts(dataset: str) -> list[str]:
+        return [
+            normalise(text or "")
+            for path in storage.parquet_parts(dataset)
+            for batch in storage.read_parquet(path, ["text"])
+            for text in batch.column("text").to_pylist()
+        ]
+
+    train(texts(positives), texts(negatives), FastTextSettings(bucket=bucket, epoch=epoch, seed=seed), out)
+    typer.echo(f"{out}: {storage.size(out):,} bytes")
+
+
+@classify.command("score")
+def classify_score(
+    model: Annotated[str, typer.Option(help="A model of `lode classify train`.")],
+    input: Annotated[str, typer.Option(help="Documents to score.")],
+    out: Out,
+    master: Master = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Every document's probability of being of the class, as the column `score`."""
+    from filters.classifier import Score, load
+    from jobs.engine import HERE, Account, fingerprint_files, open_dataset
+    from jobs.worker import Task
+
+    load(model)
+    before = open_dataset(input, ("id", "text", "url", "domain"))
+    function = Score((("score", model),))
+    with work_in(out, master, quiet) as work:
+
+        def build(folder: str) -> Account:
+            tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
+            return Account(
+                work.map_parts(folder, tasks, function.schema(before.schema), function), "documents"
+            )
+
+        marks = {"documents": before.fingerprint, "model": fingerprint_files([model])}
+        done(work.stage(HERE, ("filters/classifier.py",), {}, marks, build), as_json)
+
+
+def dedup(
+    input: Annotated[str, typer.Option(help="Documents.")],
+    out: Out,
+    jaccard: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Similarity from which documents are duplicates.")
+    ] = 0.8,
+    profile: Annotated[str, typer.Option(help="What a token is: prose, math or code.")] = "math",
+    ngram: Annotated[int, typer.Option(min=1, help="Tokens in a shingle.")] = 5,
+    permutations: Annotated[int, typer.Option(min=2)] = 128,
+    seed: int = 0,
+    master: Master = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Drop documents with the same URL, the same text or nearly the same text as another; keep the longest."""
+    from jobs.deduplicate import deduplicate
+    from jobs.engine import HERE, open_dataset
+
+    if profile not in ("prose", "math", "code"):
+        raise LodeError(f"--profile {profile}: valid are prose, math and code.")
+    before = open_dataset(input, ("id", "url", "text"))
+    with work_in(out, master, quiet) as work:
+        done(deduplicate(work, HERE, before, jaccard, permutations, ngram, profile, seed), as_json)
+
+
+def decontaminate(
+    input: Annotated[str, typer.Option(help="Documents.")],
+    benchmarks: Annotated[
+        list[str], typer.Option(help="Evaluation sets: JSONL or Parquet files, folders or globs.")
+    ],
+    out: Out,
+    field: Annotated[list[str] | None, typer.Option(help="A field that holds a text of an item.")] = None,
+    master: Master = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Drop documents that share a 10-gram with an evaluation set, naming the item and the words."""
+    from jobs.engine import HERE, open_dataset
+    from jobs.recipe import DecontaminateSection
+    from jobs.web import decontaminate as run
+
+    section = DecontaminateSection(benchmarks=benchmarks, **({"fields": field} if field else {}))
+    with work_in(out, master, quiet) as work:
+        done(run(work, HERE, open_dataset(input), section, "documents"), as_json)
+
+
+def repos(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Archives, folders, or `shelf/*` for a folder of them.")
+    ],
+    out: Out,
+    source: Annotated[str, typer.Option(help="The name of this source in the rows.")] = "repositories",
+    master: Master = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Archives and folders of source code to one row a file, every file accounted for."""
+    from jobs import code
+    from jobs.engine import HERE
+    from jobs.recipe import Source
+
+    with work_in(out, master, quiet) as work:
+        done(code.files(work, {source: Source(kind="repositories", input=inputs)}, 0, HERE), as_json)
+
+
+def graph(
+    repository: Annotated[str, typer.Argument(help="A folder or an archive.")], as_json: Json = False
+) -> None:
+    """The dependency graph of a repository."""
+    from repo_ordering.graph import graph_json
+    from repo_ordering.views import graph_listing, graph_of_path
+
+    found = graph_of_path(repository)
+    show(graph_json(found), as_json, graph_listing(found))
+
+
+def order(
+    repository: Annotated[
+        str | None, typer.Argument(help="A folder or an archive, to print its order.")
+    ] = None,
+    input: Annotated[str | None, typer.Option(help="Files, as `lode repos` writes them.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder for the repository documents.")] = None,
+    order: Annotated[str, typer.Option(help="topological, dependency, path or random.")] = "dependency",
+    window: Annotated[int, typer.Option(min=1, help="Characters in a context window.")] = 57_344,
+    seed: int = 0,
+    master: Master = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Files of repositories in dependency order: print one repository's, or write documents."""
+    from repo_ordering.order import ORDERS
+
+    if order not in ORDERS:
+        raise LodeError(f"--order {order}: valid are {', '.join(ORDERS)}.")
+    if repository is not None:
+        from repo_ordering.views import files_of_path, order_listing, order_of_files
+
+        view = order_of_files(files_of_path(repository), order, seed, window)
+        show(view, as_json, order_listing(view))
+        return
+    if input is None or out is None:
+        raise LodeError("lode order: give a repository to look at, or --input and --out.")
+    from jobs import code
+    from jobs.engine import HERE, open_dataset
+    from jobs.recipe import CodeSection
+
+    before = open_dataset(input, ("id", "text", "source", "repository", "path", "language"))
+    with work_in(out, master, quiet) as work:
+        done(code.repositories(work, before, CodeSection(order=order), seed, HERE), as_json)
+
+
+tokenizer = typer.Typer(no_args_is_help=True, help="A byte-level BPE of one's own, or a look at a given one.")
+
+
+@tokenizer.command("train")
+def tokenizer_train(
+    input: Annotated[list[str], typer.Option(help="Documents.")],
+    out: Annotated[str, typer.Option(help="File for the tokenizer.json.")],
+    vocabulary_size: Annotated[int, typer.Option(min=300)] = 32_768,
+    sample_chars: Annotated[int, typer.Option(min=1)] = 100_000_000,
+    seed: int = 0,
+) -> None:
+    """Train a byte-level BPE with DeepSeek's pre-tokenizer and special tokens."""
+    from corpus import storage
+    from corpus.tokens import train_tokenizer
+    from jobs.engine import open_dataset
+    from jobs.pack import Part, sample_texts
+
+    texts = sample_texts([Part(open_dataset(path), None) for path in input], sample_chars, seed)
+    storage.write_text(out, train_tokenizer(iter(texts), vocabulary_size).to_str())
+    typer.echo(f"{out}: trained on {sum(map(len, texts)):,} characters of {len(texts):,} documents")
+
+
+@tokenizer.command("check")
+def tokenizer_check(
+    tokenizer: Annotated[str, typer.Argument(help="A tokenizer.json.")],
+    input: Annotated[str, typer.Option(help="Documents to try it on.")],
+    documents: Annotated[int, typer.Option(min=1)] = 500,
+    as_json: Json = False,
+) -> None:
+    """Characters per token by language, exactness of the round trip, missing special tokens."""
+    from corpus import storage
+    from corpus.tokens import TextTokenizer, check
+
+    loaded = TextTokenizer.load(tokenizer)
+    texts: list[tuple[str, str]] = []
+    for path in storage.parquet_parts(input):
+        for batch in storage.read_parquet(path, ["language", "text"]):
+            texts += zip(batch["language"].to_pylist(), batch["text"].to_pylist(), strict=True)
+            if len(texts) >= documents:
+                break
+    found = check(loaded, texts[:documents])
+    changed = f"{found['inexact_round_trips']} of {found['texts']} texts come back changed"
+    lines = [f"{found['vocabulary_size']:,} entries; {changed}"]
+    lines.append(f"missing special tokens: {', '.join(found['missing']) or 'none'}")
+    lines += [
+        f"{rate:6.2f} characters a token  {language}"
+        for language, rate in found["characters_per_token"].items()
+    ]
+    show(found, as_json, "\n".join(lines))
+
+
+def pack(
+    input: Annotated[list[str], typer.Option(help="DIR=WEIGHT, one for each source of the mixture.")],
+    tokenizer: Annotated[str, typer.Option(help="A tokenizer.json.")],
+    out: Annotated[str, typer.Option(help="Work folder; shards are in its shards/ and heldout/.")],
+    sequence_length: Annotated[int, typer.Option(min=16)] = 4096,
+    tokens: Annotated[
+        int | None, typer.Option(help="Tokens in all [default: what max-epochs allows]")
+    ] = None,
+    max_epochs: float = 4,
+    fim_rate: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of windows with fill-in-the-middle.")
+    ] = 0.0,
+    held_out_tokens: Annotated[int, typer.Option(min=0, help="Tokens of each source kept aside.")] = 50_000,
+    seed: int = 0,
+    master: Master = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Mixture, fill-in-the-middle and packing: documents to shards that `lode train` reads."""
+    from jobs import pack as stages
+    from jobs.engine import open_dataset
+    from jobs.recipe import FimSection, MixtureSection, PackSection, TokenizerSection
+
+    parts, weights = [], {}
+    for item in input:
+        path, equals, weight = item.rpartition("=")
+        name = os.path.basename(path.rstrip("/"))
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            raise LodeError(f"--input {item}: expected DIR=WEIGHT, such as corpus/math=0.3.") from None
+        if not equals or len(weights) <= len(parts):
+            raise LodeError(f"--input {item}: two sources are called {name!r}; rename a folder.")
+        parts.append(stages.Part(open_dataset(path), name))
+    section = PackSection(sequence_length=sequence_length, held_out_tokens=held_out_tokens)
+    mixture = MixtureSection(weights=weights, max_epochs=max_epochs, tokens=tokens)
+    fim = FimSection(rate={name: fim_rate for name in weights if fim_rate})
+    with work_in(out, master, quiet) as work:
+        made = stages.tokenizer(work, parts, TokenizerSection(path=tokenizer), seed)
+        windows = stages.tokenized(work, parts, made, section)
+        shards, _ = stages.shards(work, windows, made, mixture, fim, section, seed)
+        done(shards, as_json)
+
+
+def inspect(
+    work: Annotated[str, typer.Argument(help="A work folder, a stage's folder, or Parquet.")],
+    sql: Annotated[
+        str | None, typer.Option(help="One query; without it the views and stages are listed.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """DuckDB over any stage: documents, dropped, stages, mining rounds, repositories, shards, training."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from corpus.inspect import open_work, query
+
+    connection = open_work(work)
+    columns, rows = query(
+        connection, sql or "select stage, unit, rows_in, rows_out, rows_dropped, wall_seconds from stages"
+    )
+    if as_json:
+        records = [dict(zip(columns, row, strict=True)) for row in rows]
+        typer.echo(json.dumps(records, indent=2, ensure_ascii=False, default=str))
+        return
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*("" if value is None else printable(value) for value in row))
+    Console(highlight=False, markup=False).print(table)
+    if sql is None:
+        names = [
+            name
+            for (name,) in query(
+                connection, "select view_name from duckdb_views() where not internal order by 1"
+            )[1]
+        ]
+        typer.echo(f"\nViews: {', '.join(names)}. Ask with --sql.")
+
+
+def printable(value: Any) -> str:
+    """A value for a terminal: text from the web must not move the cursor or change colours."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
+
+
+def report(
+    work: Annotated[str, typer.Argument(help="A work folder.")],
+    out: Annotated[
+        str | None, typer.Option(help="File for the page [default: report.html in the folder]")
+    ] = None,
+) -> None:
+    """One HTML page that shows what is in a work folder; it needs no network."""
+    from jobs.report import write_report
+
+    typer.echo(f"Report: {write_report(work, out)}")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (extract, mine, dedup, decontaminate, repos, graph, order, pack, inspect, report):
+        app.command()(command)
+    app.add_typer(classify, name="classify")
+    app.add_typer(tokenizer, name="tokenizer")

@@ -1,0 +1,103 @@
+"""Commands for the model: train, generate, evaluate, export, import."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from corpus.errors import LodeError
+from jobs.cli_options import Json, Quiet, Set
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe with a [train] table.")],
+    shards: Annotated[str, typer.Option(help="Folder of packed sequences.")],
+    out: Annotated[str, typer.Option(help="Run directory; a run that was stopped goes on.")],
+    heldout: Annotated[str | None, typer.Option(help="Packed sequences to measure the loss on.")] = None,
+    change: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train the bundled model on shards."""
+    from corpus import storage
+    from jobs.progress import Progress
+    from jobs.recipe import load_recipe
+    from pretrain.loop import train as run
+
+    loaded = load_recipe(recipe, change or [])
+    if loaded.train is None:
+        raise LodeError(f"{recipe}: it has no [train] table.")
+    about = (storage.read_json(storage.join(shards, "_lode.json")) or {}).get("shards")
+    if about is None:
+        raise LodeError(f"{shards}: no packed sequences there; `lode pack` writes them.")
+    config = loaded.training(about["vocabulary_size"])
+    with Progress(quiet) as progress:
+        progress.start("train")
+
+        def show(step: int, steps: int, metrics: dict[str, Any]) -> None:
+            note = f"loss {metrics['loss']:.3f}" if "loss" in metrics else ""
+            progress.update(step, steps, step * config.tokens_per_step, "tokens", note)
+
+        summary = run(config, shards, heldout, out, show)
+        progress.finish("train", f"{config.steps:,} steps to {out}")
+    if quiet:
+        return
+    typer.echo(json.dumps(summary, indent=2))
+
+
+def generate(
+    model: Annotated[str, typer.Argument(help="A run directory, a checkpoint or an exported model.")],
+    prompt: Annotated[str, typer.Argument(help="The text to go on from.")],
+    tokenizer: Annotated[str, typer.Option(help="The tokenizer.json of its shards.")],
+    tokens: Annotated[int, typer.Option(min=1)] = 64,
+    temperature: Annotated[float, typer.Option(min=0)] = 0.8,
+    seed: int = 0,
+) -> None:
+    """Let a model go on from a prompt."""
+    from corpus.tokens import TextTokenizer
+    from jobs.cli_corpus import printable
+    from pretrain.generate import generate as run
+
+    loaded = TextTokenizer.load(tokenizer)
+    ids = [loaded.special["bos"], *loaded.encode(prompt)]
+    written = run(model, ids, max_new_tokens=tokens, temperature=temperature, seed=seed)
+    typer.echo(printable(prompt + loaded.decode(written)))
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A run directory, a checkpoint or an exported model.")],
+    shards: Annotated[str, typer.Option(help="Folder of packed sequences that it has not seen.")],
+    as_json: Json = False,
+) -> None:
+    """The loss of a model on packed sequences, by source."""
+    from pretrain.evaluate import evaluate as run
+
+    losses = run(model, shards)
+    if as_json:
+        typer.echo(json.dumps(losses, indent=2))
+        return
+    for source, values in losses.items():
+        typer.echo(f"{values['loss']:8.4f}  {values['tokens']:>10,} tokens  {source}")
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A run directory or a checkpoint.")],
+    out: Annotated[str, typer.Option(help="Folder for the model.")],
+    tokenizer: Annotated[str | None, typer.Option(help="The tokenizer.json to go with it.")] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+) -> None:
+    """Write a model as `transformers` reads it (DeepseekV3ForCausalLM), MTP weights included."""
+    import pathlib
+
+    from pretrain.checkpoint import newest_checkpoint
+    from pretrain.hf import export_hf
+
+    if dtype not in ("float32", "bfloat16"):
+        raise LodeError(f"--dtype {dtype}: valid are float32 and bfloat16.")
+    folder = pathlib.Path(run)
+    export_hf(newest_checkpoint(folder / "checkpoints") or folder, out, tokenizer, dtype=dtype)
+    typer.echo(f"Model: {out}")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (train, generate, evaluate, export):
+        app.command()(command)

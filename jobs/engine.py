@@ -1,0 +1,310 @@
+"""A work folder: stages that run once, keep accounts, and run again only when what they depend on changes.
+
+A stage is a folder with `part-*.parquet`, `dropped/` and, last of all, `_lode.json`. The manifest's fingerprint
+covers the source of the rooms that the stage uses, its parameters and the fingerprints of its inputs. Equal
+fingerprint: the stage is skipped. No manifest: it did not finish, and runs again from clean.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from corpus import storage
+from corpus.errors import LodeError
+from corpus.schema import Transform
+from jobs import worker
+from jobs.progress import Progress
+from jobs.spark import Spark, code_version, first_cause
+from jobs.worker import Counts, MapParts, Task, WriteBuckets
+
+MANIFEST = "_lode.json"
+# The name of a stage that is the work folder itself: what `lode dedup --out DIR` and its like write.
+HERE = "."
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage: its folder and its manifest."""
+
+    folder: str
+    manifest: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest["fingerprint"]
+
+    @property
+    def parts(self) -> list[str]:
+        return storage.parquet_parts(self.manifest.get("glob") or storage.join(self.folder, "part-*.parquet"))
+
+    @property
+    def schema(self) -> pa.Schema:
+        return storage.parquet_schema(self.parts[0])
+
+
+def open_dataset(path: str, needs: tuple[str, ...] = ("id", "text")) -> Stage:
+    """A dataset as a stage: a stage's own folder, or any Parquet file, folder or glob with the columns it needs."""
+    parts = storage.parquet_parts(path)
+    columns = storage.parquet_schema(parts[0]).names
+    if missing := [name for name in needs if name not in columns]:
+        raise LodeError(
+            f"{parts[0]}: the column {missing[0]!r} is missing; it has {', '.join(columns[:12])}."
+        )
+    manifest = storage.read_json(storage.join(path, MANIFEST))
+    if manifest and "fingerprint" in manifest:
+        return Stage(path, manifest)
+    rows = sum(map(storage.parquet_rows, parts))
+    folder = storage.filesystem(path)[0].isdir(storage.filesystem(path)[1])
+    made_up = {"fingerprint": fingerprint_files(parts), "rows_out": rows, "rows_written": rows, "dropped": {}}
+    made_up |= {"bytes": sum(storage.size(part) for part in parts), "unit": "rows", "rows_in": rows}
+    return Stage(path, made_up | {"glob": storage.join(path, "*.parquet") if folder else path})
+
+
+@dataclass
+class Account:
+    """What a stage tells its manifest beside the counts."""
+
+    counts: Counts = field(default_factory=Counts)
+    unit: str = "rows"
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Work:
+    """A work folder in use by this process, and the engine that fills it."""
+
+    def __init__(self, folder: str, spark: Spark, progress: Progress):
+        self.folder = folder.rstrip("/") or "/"
+        self.spark = spark
+        self.progress = progress
+        self._lock: Any = None
+
+    def __enter__(self) -> "Work":
+        fs, inside = storage.filesystem(self.folder)
+        if fs.exists(inside) and not fs.isdir(inside):
+            raise LodeError(f"{self.folder}: this is a file; a folder for the results was expected.")
+        storage.make_folder(self.folder)
+        if storage.is_local(self.folder):
+            self._lock = open(storage.join(inside, ".lock"), "w")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise LodeError(
+                    f"{self.folder}: another lode is working in this folder; wait for it."
+                ) from None
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._lock:
+            self._lock.close()
+
+    def path(self, name: str) -> str:
+        return storage.join(self.folder, name)
+
+    def stage(
+        self,
+        name: str,
+        rooms: tuple[str, ...],
+        parameters: dict[str, Any],
+        inputs: dict[str, str],
+        build: Callable[[str], Account],
+        resumes: bool = False,
+    ) -> Stage:
+        """Run `build(folder)` unless its result is there already.
+
+        Args:
+            rooms: the folders and files of source code that decide the result.
+            parameters: JSON values that decide the result.
+            inputs: a fingerprint for each input, by name.
+            resumes: `build` goes on from what an unfinished run with the same fingerprint left.
+        """
+        folder = self.path(name) if name != HERE else self.folder
+        identity = {
+            "stage": name,
+            "code": code_version((*rooms, "jobs/engine.py", "jobs/worker.py")),
+            "parameters": parameters,
+            "inputs": inputs,
+        }
+        fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+        manifest = storage.read_json(storage.join(folder, MANIFEST))
+        if manifest and manifest.get("fingerprint") == fingerprint:
+            self.progress.skip(name, summary(manifest))
+            return Stage(folder, manifest)
+        self.progress.start(name)
+        marker = storage.join(folder, "_running.json")
+        if not (resumes and storage.read_json(marker) == {"fingerprint": fingerprint} and not manifest):
+            self._clear(folder, bool(manifest) or storage.exists(marker))
+        storage.make_folder(folder)
+        storage.write_json(marker, {"fingerprint": fingerprint})
+        began = time.time()
+        try:
+            account = build(folder)
+        except OSError as error:
+            raise disk_error(name, self.folder, error) from error
+        storage.remove(storage.join(folder, "_counts"))
+        counts = account.counts
+        manifest = {
+            "lode": VERSION,
+            **identity,
+            "fingerprint": fingerprint,
+            "unit": account.unit,
+            "rows_in": counts.rows_in,
+            "rows_out": counts.rows_out,
+            "rows_dropped": sum(counts.dropped.values()),
+            "dropped": dict(sorted(counts.dropped.items())),
+            "rows_written": counts.rows_written,
+            "bytes": counts.bytes,
+            "tokens": counts.tokens or None,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+            "wall_seconds": round(time.time() - began, 3),
+            "engine": self.spark.engine if self.spark.running else "python",
+            **account.extra,
+        }
+        if manifest["rows_in"] != manifest["rows_out"] + manifest["rows_dropped"]:
+            raise LodeError(f"{name}: rows are missing from the account; this is a fault in Lode.")
+        storage.write_json(storage.join(folder, MANIFEST), manifest)
+        storage.remove(marker)
+        self.progress.finish(name, summary(manifest))
+        return Stage(folder, manifest)
+
+    def _clear(self, folder: str, is_stage: bool) -> None:
+        """Empty a stage's folder, but never a folder that something else is in."""
+        if not is_stage and (found := storage.visible_names(folder)):
+            raise LodeError(f"{folder}: holds other things ({found[0]}, ...); choose an empty or new folder.")
+        storage.remove_folder_contents(folder)
+
+    def map_parts(
+        self,
+        folder: str,
+        tasks: list[Task],
+        schema: pa.Schema,
+        transform: Transform | None = None,
+        read: Callable[[tuple[str, ...]], Iterator[pa.RecordBatch]] = worker.read_parts,
+        unit: str = "rows",
+        here: bool = False,
+    ) -> Counts:
+        """One Spark task for each part: read, transform, write. No row crosses into the JVM.
+
+        With `here` the tasks need what only the driver's machine has, and a cluster's executors are not asked.
+        """
+        if not tasks:
+            return Counts()
+        run = MapParts(tuple(tasks), folder, schema, read, transform)
+        if here and not self.spark.is_local:
+            for task in tasks:
+                run.run(task)
+            return self._total(folder, len(tasks))
+        numbers = self.spark.session.range(0, len(tasks), 1, len(tasks))
+        self._run(folder, numbers, run, len(tasks), unit)
+        return self._total(folder, len(tasks))
+
+    def write_buckets(
+        self, folder: str, rows: Any, schema: pa.Schema, transform: Transform, buckets: int, order: list[str]
+    ) -> Counts:
+        """Shuffle a DataFrame by its column `bucket`, sort each bucket by `order`, and write it as one part."""
+        shuffled = rows.repartition(buckets, "bucket").sortWithinPartitions("bucket", *order)
+        self._run(folder, shuffled, WriteBuckets(folder, schema, transform), buckets, "rows")
+        return self._total(folder, None)
+
+    def _run(self, folder: str, rows: Any, function: Any, parts: int, unit: str) -> None:
+        with self._watching(folder, parts, unit):
+            failures = self.collect(rows.mapInArrow(function, "error string"))
+        for row in failures:
+            if row["error"]:
+                raise LodeError(f"{os.path.relpath(folder, self.folder)}: {row['error']}")
+
+    def collect(self, rows: Any) -> list[Any]:
+        """Run a Spark job and bring its (few) rows here; whatever Spark says of a failure becomes a sentence."""
+        try:
+            return rows.collect()
+        except Exception as error:
+            raise LodeError(f"a Spark job failed: {first_cause(error)} (log: {self.spark.log})") from error
+
+    @contextlib.contextmanager
+    def _watching(self, folder: str, parts: int, unit: str) -> Iterator[None]:
+        """Show progress from the counts files as tasks leave them."""
+        stop = threading.Event()
+        pause = 0.5 if storage.is_local(folder) else 5.0
+
+        def watch() -> None:
+            while not stop.wait(pause):
+                with contextlib.suppress(Exception):
+                    done = worker.read_counts(folder)
+                    self.progress.update(len(done), parts, sum(c.rows_in for c in done), unit)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _total(self, folder: str, parts: int | None) -> Counts:
+        done = worker.read_counts(folder)
+        if parts is not None and len(done) != parts:
+            raise LodeError(
+                f"{folder}: {parts} tasks ran and {len(done)} left their counts here; do the executors see this "
+                "folder? On a cluster the work folder must be a path or URL that every machine reaches."
+            )
+        total = Counts()
+        for counts in done:
+            total.add(counts)
+        return total
+
+
+def spark_schema(schema: pa.Schema) -> Any:
+    """An Arrow schema as Spark names it, for `mapInArrow`."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(schema)
+
+
+def disk_error(stage: str, folder: str, error: OSError) -> LodeError:
+    where = error.filename or folder
+    return LodeError(
+        f"{stage}: {error.strerror or error} ({where}); free space, or choose another --work folder."
+    )
+
+
+def summary(manifest: dict[str, Any]) -> str:
+    """One line about a finished stage."""
+    text = f"{manifest['rows_in']:,} → {manifest['rows_out']:,} {manifest['unit']}"
+    reasons = sorted(manifest["dropped"].items(), key=lambda item: (-item[1], item[0]))
+    if reasons:
+        text += "  dropped: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons[:3])
+        if len(reasons) > 3:
+            text += f", {sum(n for _, n in reasons[3:]):,} others"
+    if manifest.get("headline"):
+        text = manifest["headline"]
+    return text
+
+
+def limited(names: list[str], limit: int | None, seed: int) -> list[str]:
+    """At most `limit` of the names, chosen by a hash of each, in their order."""
+    if limit is None or len(names) <= limit:
+        return names
+    chosen = sorted(
+        names, key=lambda name: hashlib.sha256(f"{seed}\n{os.path.basename(name)}".encode()).digest()
+    )
+    return [name for name in names if name in set(chosen[:limit])]
+
+
+def fingerprint_files(paths: list[str]) -> str:
+    """A fingerprint of files by name, size and time of last change (or the store's own tag)."""
+    digest = hashlib.sha256()
+    for path in paths:
+        fs, inside = storage.filesystem(path)
+        info = fs.info(inside)
+        mark = info.get("ETag") or info.get("mtime") or info.get("LastModified") or info.get("created")
+        digest.update(f"{path}\n{info.get('size')}\n{mark}\n".encode())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,113 @@
+"""A recipe as a chain of stages. Read `run_recipe` for the order of things."""
+
+from corpus import installed, storage
+from corpus.errors import LodeError
+from corpus.repositories import repository_paths
+from corpus.tokens import TextTokenizer
+from jobs import code, mine, model, pack, web
+from jobs.deduplicate import deduplicate
+from jobs.engine import Stage, Work
+from jobs.pack import Part
+from jobs.recipe import Recipe, nearest
+from jobs.web import is_installed
+
+
+class Reached(Exception):
+    """The stage named by `--until` is done."""
+
+
+def stage_names(recipe: Recipe) -> list[str]:
+    """The stages of a recipe in order; a mining round's own stages are shown under `mined`."""
+    names = []
+    if recipe.web:
+        names += ["pages", "quality", *(["mined"] if recipe.mine else [])]
+        names += ["deduplicated"] if recipe.deduplicate else []
+        names += ["decontaminated"] if recipe.decontaminate else []
+    if recipe.repositories:
+        names += ["files", "code_rules", "code_deduplicated"]
+        names += ["code_decontaminated"] if recipe.decontaminate else []
+        names += ["repositories"]
+    names += ["tokenizer", "tokenized", "heldout", "shards"]
+    return names + (["run", "evaluation", "run/hf"] if recipe.train else [])
+
+
+def run_recipe(work: Work, recipe: Recipe, until: str | None = None) -> None:
+    """Run every stage that is not done yet, up to and including `until`."""
+    names = stage_names(recipe)
+    if until is not None and until not in names:
+        raise LodeError(f"--until {until}: this recipe has no such stage{nearest(until, names)}")
+    check_inputs(recipe)
+    work.progress.plan(names[: names.index(until) + 1] if until else names)
+
+    def done(stage: Stage, name: str) -> Stage:
+        if name == until:
+            raise Reached
+        return stage
+
+    try:
+        parts = web_stages(work, recipe, done) if recipe.web else []
+        parts += code_stages(work, recipe, done) if recipe.repositories else []
+        tokens = done(pack.tokenizer(work, parts, recipe.tokenizer, recipe.seed), "tokenizer")
+        windows = done(pack.tokenized(work, parts, tokens, recipe.pack), "tokenized")
+        shards, heldout = pack.shards(
+            work, windows, tokens, recipe.mixture, recipe.fim, recipe.pack, recipe.seed
+        )
+        done(heldout, "heldout")
+        done(shards, "shards")
+        if recipe.train:
+            config = recipe.training(shards.manifest["shards"]["vocabulary_size"])
+            run = done(model.train(work, shards, heldout, config), "run")
+            done(model.evaluation(work, run, heldout), "evaluation")
+            done(model.export(work, run, tokens), "run/hf")
+    except Reached:
+        pass
+
+
+def check_inputs(recipe: Recipe) -> None:
+    """Open every file that a later stage will ask for, so that a mistyped path is known now and not in hours."""
+    paths = [path for source in recipe.web.values() for path in source.input]
+    paths += [
+        path for target in (recipe.mine.targets.values() if recipe.mine else ()) for path in target.seeds
+    ]
+    paths += recipe.decontaminate.benchmarks if recipe.decontaminate else []
+    for path in paths:
+        if is_installed(path):
+            installed.resolve(path)
+        else:
+            storage.expand([path])
+    for source in recipe.repositories.values():
+        repository_paths(source.input)
+    if recipe.tokenizer.path:
+        TextTokenizer.load(recipe.tokenizer.path)
+
+
+def web_stages(work: Work, recipe: Recipe, done) -> list[Part]:
+    stage = done(web.pages(work, recipe.web, recipe.seed), "pages")
+    stage = done(web.quality(work, stage, recipe.quality), "quality")
+    if recipe.mine:
+        stage = done(mine.mine(work, stage, recipe.mine, recipe.seed), "mined")
+    if section := recipe.deduplicate:
+        stage = deduplicate(
+            work, "deduplicated", stage, section.jaccard, section.permutations, section.ngram, section.profile,
+            recipe.seed,
+        )  # fmt: skip
+        done(stage, "deduplicated")
+    if recipe.decontaminate:
+        stage = web.decontaminate(work, "decontaminated", stage, recipe.decontaminate, "pages")
+        done(stage, "decontaminated")
+    return [Part(stage, None)]
+
+
+def code_stages(work: Work, recipe: Recipe, done) -> list[Part]:
+    section = recipe.code
+    stage = done(code.files(work, recipe.repositories, recipe.seed), "files")
+    stage = done(code.code_rules(work, stage, section), "code_rules")
+    stage = deduplicate(
+        work, "code_deduplicated", stage, section.jaccard, section.permutations, section.ngram, "code",
+        recipe.seed, unit="repository",
+    )  # fmt: skip
+    done(stage, "code_deduplicated")
+    if recipe.decontaminate:
+        stage = web.decontaminate(work, "code_decontaminated", stage, recipe.decontaminate, "files")
+        done(stage, "code_decontaminated")
+    return [Part(done(code.repositories(work, stage, section, recipe.seed), "repositories"), None)]

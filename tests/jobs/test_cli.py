@@ -1,0 +1,176 @@
+"""What a user sees when something is wrong: one sentence, exit status 1, no traceback."""
+
+import os
+import pathlib
+import stat
+import subprocess
+
+import pytest
+
+from tests.jobs.conftest import lode
+
+
+def sentence(done) -> str:
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and "Traceback" not in done.stdout
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("lode: "), done.stderr
+    return last
+
+
+def fake_java(folder: pathlib.Path, version: str) -> pathlib.Path:
+    java = folder / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
+    java.chmod(java.stat().st_mode | stat.S_IXUSR)
+    return folder
+
+
+def test_a_missing_recipe(tmp_path):
+    assert "there is no such file" in sentence(lode("run", str(tmp_path / "none.toml")))
+
+
+def test_a_missing_input(recipe, tmp_path):
+    done = lode("run", str(recipe), "--work", str(tmp_path / "w"), "--set",
+                f"sources.documentation.input=['{tmp_path}/nowhere.warc.gz']")  # fmt: skip
+    assert "nowhere.warc.gz: there is no such file" in sentence(done)
+
+
+def test_an_empty_warc(recipe, tmp_path):
+    (tmp_path / "empty.warc.gz").write_bytes(b"")
+    done = lode("run", str(recipe), "--work", str(tmp_path / "w"), "--set",
+                f"sources.documentation.input=['{tmp_path}/empty.warc.gz']")  # fmt: skip
+    assert "no page in any of the 1 input files" in sentence(done)
+    assert "no text came out of it" in sentence(lode("extract", str(tmp_path / "empty.warc.gz")))
+
+
+def test_a_file_where_the_work_folder_should_be(recipe, tmp_path):
+    (tmp_path / "file").write_text("x")
+    assert "this is a file" in sentence(lode("run", str(recipe), "--work", str(tmp_path / "file")))
+
+
+def test_a_folder_where_a_file_should_be(recipe, tmp_path):
+    assert "this is a folder" in sentence(lode("run", str(tmp_path)))
+    done = lode(
+        "run", str(recipe), "--work", str(tmp_path / "w"), "--set", f"tokenizer={{path='{tmp_path}'}}"
+    )
+    assert "tokenizer" in sentence(done)
+
+
+def test_a_java_that_is_too_old(recipe, tmp_path):
+    home = fake_java(tmp_path / "jdk8", "1.8.0_392")
+    done = lode("run", str(recipe), "--work", str(tmp_path / "w"), JAVA_HOME=str(home))
+    assert "is Java 8, and Spark 4.3 needs Java 17 or 21" in sentence(done)
+
+
+def test_a_full_disk(recipe, tmp_path):
+    """A file system of 3 MB in memory, where the system lets a test mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], capture_output=True
+        ).returncode
+    ):
+        pytest.skip("this test mounts a small file system, which needs root")
+    try:
+        done = lode("run", str(recipe), "--work", str(disk / "work"), "--master", "local[2]")
+        assert "No space left on device" in sentence(done)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_folder_in_use_and_a_folder_with_other_things(recipe, finished, tmp_path):
+    import fcntl
+
+    with open(finished / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another lode is working in this folder" in sentence(
+            lode("run", str(recipe), "--work", str(finished))
+        )
+    (tmp_path / "precious.txt").write_text("do not delete")
+    done = lode("dedup", "--input", str(finished / "pages"), "--out", str(tmp_path), "--master", "local[1]")
+    assert "holds other things" in sentence(done)
+    assert (tmp_path / "precious.txt").read_text() == "do not delete"
+
+
+def test_missing_columns_and_unknown_stages(recipe, finished, tmp_path):
+    done = lode("dedup", "--input", str(finished / "shards"), "--out", str(tmp_path / "o"))
+    assert "the column 'id' is missing" in sentence(done)
+    done = lode("run", str(recipe), "--work", str(tmp_path / "w"), "--until", "shard")
+    assert "did you mean 'shards'?" in sentence(done)
+
+
+def test_help_reads_like_a_table_of_contents():
+    done = lode("--help")
+    assert done.returncode == 0
+    for command in ("quickstart", "run", "extract", "mine", "dedup", "decontaminate", "repos", "graph", "order",
+                    "tokenizer", "pack", "inspect", "report", "train", "generate", "evaluate", "export", "classify"):  # fmt: skip
+        assert f" {command} " in done.stdout
+
+
+def test_one_page_prints_its_text(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(
+        "<html><head><title>Circle</title></head><body><main><h1>Circle</h1><p>The area of a circle of radius r is "
+        '<script type="math/tex; mode=display">\\pi r^2</script> as everybody knows since Archimedes.</p>'
+        "</main></body></html>"
+    )
+    done = lode("extract", str(page))
+    assert done.returncode == 0, done.stderr
+    assert "$$\\pi r^2$$" in done.stdout.replace(" $$", "$$").replace("$$ ", "$$")
+
+
+def test_commands_work_one_by_one(finished, tmp_path):
+    """Each command on the documents of a finished run, its JSON balancing like any stage."""
+    import json
+
+    def run(*arguments):
+        done = lode(*arguments, "--master", "local[2]", "--quiet", "--json")
+        assert done.returncode == 0, done.stderr
+        manifest = json.loads(done.stdout)
+        assert manifest["rows_in"] == manifest["rows_out"] + manifest["rows_dropped"]
+        return manifest
+
+    assert run("dedup", "--input", str(finished / "pages"), "--out", str(tmp_path / "d"))["rows_out"] > 0
+    items = tmp_path / "items.jsonl"
+    items.write_text(
+        json.dumps({"id": "x", "question": "a question of which no page here has ever heard a word"})
+    )
+    run(
+        "decontaminate",
+        "--input",
+        str(tmp_path / "d"),
+        "--benchmarks",
+        str(items),
+        "--out",
+        str(tmp_path / "c"),
+    )
+    archives = tmp_path / "repository"
+    (archives / "pkg").mkdir(parents=True)
+    (archives / "pkg" / "a.py").write_text("from pkg import b\n\nprint(b.VALUE)\n")
+    (archives / "pkg" / "b.py").write_text("VALUE = 'something to be imported by a'\n")
+    run("repos", str(archives), "--out", str(tmp_path / "files"))
+    run("order", "--input", str(tmp_path / "files"), "--out", str(tmp_path / "ordered"))
+    done = lode("graph", str(archives), "--json")
+    assert {(e["source"], e["target"]) for e in json.loads(done.stdout)["edges"]} == {
+        ("pkg/a.py", "pkg/b.py")
+    }
+    done = lode(
+        "tokenizer",
+        "check",
+        str(finished / "tokenizer" / "tokenizer.json"),
+        "--input",
+        str(tmp_path / "d"),
+        "--json",
+    )
+    assert json.loads(done.stdout)["inexact_round_trips"] == 0
+    run("pack", "--input", f"{tmp_path / 'c'}=0.7", "--input", f"{tmp_path / 'ordered'}=0.0", "--tokenizer",
+        str(finished / "tokenizer" / "tokenizer.json"), "--sequence-length", "64", "--held-out-tokens", "500",
+        "--out", str(tmp_path / "packed"))  # fmt: skip
+    done = lode("inspect", str(tmp_path / "d"), "--sql", "select count(*) as n from documents", "--json")
+    assert json.loads(done.stdout) == [{"n": json.loads((tmp_path / "d/_lode.json").read_text())["rows_out"]}]
+    done = lode("generate", str(finished / "run"), "import", "--tokenizer",
+                str(finished / "tokenizer" / "tokenizer.json"), "--tokens", "4")  # fmt: skip
+    assert done.returncode == 0 and done.stdout.startswith("import")

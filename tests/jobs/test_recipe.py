@@ -1,0 +1,78 @@
+import pytest
+
+from corpus.errors import LodeError
+from jobs.recipe import load_recipe, recipe_names
+from tests.jobs.conftest import RECIPE
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_that_come_with_lode_are_valid(name):
+    assert load_recipe(name).name == name
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        (
+            "sequence_length",
+            "sequence_lenght",
+            "unknown key 'pack.sequence_lenght'; did you mean 'sequence_length'?",
+        ),
+        ("seeds = [", "seed = [", "unknown key 'mine.targets.algebra.seed'; did you mean 'seeds'?"),
+        ("dim = 16", "dims = 16", "unknown key 'mine.classifier.dims'; did you mean 'dim'?"),
+        ("steps = 6", "stepps = 6", "unknown key 'train.stepps'; did you mean 'steps'?"),
+        (
+            "num_hidden_layers",
+            "num_layers",
+            "unknown key 'train.model.num_layers'; did you mean 'num_hidden_layers'?",
+        ),
+        ("[quality]", "[qualitty]", None),
+        ("steps = 6", 'steps = "six"', "'train.steps'"),
+        ("vocabulary_size = 512", "", "give either `path` or `vocabulary_size`"),
+        (
+            "code = 0.5 }\n[fim]",
+            "cod = 0.5 }\n[fim]",
+            "mixture.weights.cod: there is no such source; did you mean 'code'?",
+        ),
+        ('preset = "tiny"', 'preset = "tinny"', "tinny"),
+        ('kind = "web"', 'kind = "wet"', "'sources.documentation.kind'"),
+        ("seed = 3", "seed = ", "not valid TOML"),
+    ],
+)
+def test_a_fault_names_its_key_and_line(tmp_path, old, new, message):
+    text = RECIPE + "\n[quality]\nmin_chars = 10\n"
+    path = tmp_path / "r.toml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(LodeError) as error:
+        load_recipe(str(path))
+    said = str(error.value)
+    assert str(path) in said and "\n" not in said
+    assert (message or "unknown key 'qualitty'; did you mean 'quality'?") in said
+    changed = next(
+        (i for i, line in enumerate(path.read_text().splitlines(), 1) if new and new in line), None
+    )
+    if "unknown key" in said:
+        assert f"line {changed}:" in said
+
+
+def test_settings_are_changed_on_the_command_line(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text(RECIPE)
+    changes = [
+        "pack.sequence_length=64",
+        "sources.code.input=['a', 'b']",
+        "spark.spark.executor.memory=2g",
+        "name=x",
+    ]
+    recipe = load_recipe(str(path), changes)
+    assert recipe.pack.sequence_length == 64 and recipe.sources["code"].input == ["a", "b"]
+    assert recipe.spark == {"spark.executor.memory": "2g"} and recipe.name == "x"
+    with pytest.raises(LodeError, match="expected key=value"):
+        load_recipe(str(path), ["pack"])
+
+
+def test_what_is_no_recipe_is_said_so(tmp_path):
+    with pytest.raises(LodeError, match="did you mean 'quickstart'"):
+        load_recipe("quikstart")
+    with pytest.raises(LodeError, match="this is a folder"):
+        load_recipe(str(tmp_path))
