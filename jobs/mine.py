@@ -237,6 +237,7 @@ def statistics(
         grouped = work_rows.groupBy("target", "kind", "key").sum("pages", "collected", "collected_before")
         # Domains without a collected page and prefixes of a page or two decide nothing; they stay on the cluster.
         some = "`sum(collected)` > 0"
+        some = "`sum(collected)` > 0"
         wanted = grouped.where(
             f"kind = 'total' or (kind = 'domain' and {some}) "
             f"or (kind = 'path' and `sum(pages)` >= {section.min_pages} and {some})"

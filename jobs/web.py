@@ -63,7 +63,8 @@ def crawl(work: Work, name: str, specs: list[str], files: int, seed: int) -> Sta
             for batch in storage.read_parquet(part):
                 for row in batch.to_pylist():
                     kinds[row["kind"]] = kinds.get(row["kind"], 0) + row["count"]
-        headline = f"{kinds.get('pages', 0):,} pages with {kinds.get('formulas', 0):,} formulas written to {files} WARC files"
+        found = f"{kinds.get('pages', 0):,} pages with {kinds.get('formulas', 0):,} formulas"
+        headline = f"{found} written to {files} WARC files"
         return Account(counts, "kinds", {"crawl": dict(sorted(kinds.items())), "headline": headline})
 
     parameters = {"specs": specs, "files": files, "seed": seed}

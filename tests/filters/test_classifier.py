@@ -15,7 +15,7 @@ def sentences(kind: str, count: int) -> list[str]:
         kind
     ].split()
     draw = random.Random(kind)
-    return [normalise(" ".join(draw.choices(words + ["the", "of", "and"], k=12))) for _ in range(count)]
+    return [normalise(" ".join(draw.choices([*words, "the", "of", "and"], k=12))) for _ in range(count)]
 
 
 def test_normalising_keeps_latex_and_splits_unspaced_scripts():
