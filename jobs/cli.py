@@ -1,7 +1,6 @@
 """The `lode` command. Each command is a few lines here and its work elsewhere."""
 
 import errno
-import os
 import sys
 from typing import Annotated, Any
 
@@ -13,12 +12,18 @@ from jobs.cli_options import Master, Quiet, Set
 
 app = typer.Typer(
     name="lode",
-    help="Build domain corpora on Spark, see what is in them with DuckDB, and train on them.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Build domain corpora on Spark, see what is in them with DuckDB, and train on them."""
 
 
 def run_in(work_folder: str, recipe: Any, master: str | None, until: str | None, quiet: bool) -> None:
@@ -35,6 +40,7 @@ def run_in(work_folder: str, recipe: Any, master: str | None, until: str | None,
     spark = Spark(master, recipe.spark, log)
     try:
         with Progress(quiet) as progress, Work(work_folder, spark, progress) as work:
+            storage.write_json(work.path("recipe.json"), recipe.model_dump(mode="json"))
             run_recipe(work, recipe, until)
             from jobs.report import write_report
 
@@ -100,9 +106,9 @@ def explain(error: BaseException) -> str | None:
 
 
 def main() -> None:
-    """Entry point: an error is one sentence and exit status 1; `--debug` (or LODE_DEBUG=1) shows the traceback."""
+    """Entry point: an error is one sentence and exit status 1; `--debug`, anywhere, shows the traceback."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1 or bool(os.environ.get("LODE_DEBUG"))
+    debug = len(arguments) < len(sys.argv) - 1
     try:
         app(args=arguments, prog_name="lode")
     except KeyboardInterrupt:

@@ -217,12 +217,12 @@ def repos(
     quiet: Quiet = False,
 ) -> None:
     """Archives and folders of source code to one row a file, every file accounted for."""
-    from jobs import code
+    from jobs import repositories
     from jobs.engine import HERE
     from jobs.recipe import Source
 
     with work_in(out, master, quiet) as work:
-        done(code.files(work, {source: Source(kind="repositories", input=inputs)}, 0, HERE), as_json)
+        done(repositories.files(work, {source: Source(kind="repositories", input=inputs)}, 0, HERE), as_json)
 
 
 def graph(
@@ -262,13 +262,13 @@ def order(
         return
     if input is None or out is None:
         raise LodeError("lode order: give a repository to look at, or --input and --out.")
-    from jobs import code
+    from jobs import repositories
     from jobs.engine import HERE, open_dataset
     from jobs.recipe import CodeSection
 
     before = open_dataset(input, ("id", "text", "source", "repository", "path", "language"))
     with work_in(out, master, quiet) as work:
-        done(code.repositories(work, before, CodeSection(order=order), seed, HERE), as_json)
+        done(repositories.repositories(work, before, CodeSection(order=order), seed, HERE), as_json)
 
 
 tokenizer = typer.Typer(no_args_is_help=True, help="A byte-level BPE of one's own, or a look at a given one.")

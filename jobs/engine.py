@@ -199,12 +199,12 @@ class Work:
         if not tasks:
             return Counts()
         run = MapParts(tuple(tasks), folder, schema, read, transform)
+        session = self.spark.session
         if here and not self.spark.is_local:
             for task in tasks:
                 run.run(task)
             return self._total(folder, len(tasks))
-        numbers = self.spark.session.range(0, len(tasks), 1, len(tasks))
-        self._run(folder, numbers, run, len(tasks), unit)
+        self._run(folder, session.range(0, len(tasks), 1, len(tasks)), run, len(tasks), unit)
         return self._total(folder, len(tasks))
 
     def write_buckets(

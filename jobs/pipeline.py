@@ -4,7 +4,7 @@ from corpus import installed, storage
 from corpus.errors import LodeError
 from corpus.repositories import repository_paths
 from corpus.tokens import TextTokenizer
-from jobs import code, mine, model, pack, web
+from jobs import mine, model, pack, repositories, web
 from jobs.deduplicate import deduplicate
 from jobs.engine import Stage, Work
 from jobs.pack import Part
@@ -100,8 +100,8 @@ def web_stages(work: Work, recipe: Recipe, done) -> list[Part]:
 
 def code_stages(work: Work, recipe: Recipe, done) -> list[Part]:
     section = recipe.code
-    stage = done(code.files(work, recipe.repositories, recipe.seed), "files")
-    stage = done(code.code_rules(work, stage, section), "code_rules")
+    stage = done(repositories.files(work, recipe.repositories, recipe.seed), "files")
+    stage = done(repositories.code_rules(work, stage, section), "code_rules")
     stage = deduplicate(
         work, "code_deduplicated", stage, section.jaccard, section.permutations, section.ngram, "code",
         recipe.seed, unit="repository",
@@ -110,4 +110,4 @@ def code_stages(work: Work, recipe: Recipe, done) -> list[Part]:
     if recipe.decontaminate:
         stage = web.decontaminate(work, "code_decontaminated", stage, recipe.decontaminate, "files")
         done(stage, "code_decontaminated")
-    return [Part(done(code.repositories(work, stage, section, recipe.seed), "repositories"), None)]
+    return [Part(done(repositories.repositories(work, stage, section, recipe.seed), "repositories"), None)]

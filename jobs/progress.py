@@ -67,7 +67,7 @@ class Progress:
         self.skipped += 1
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def _line(self, stage: str, text: Text) -> None:
         self.lines[stage] = text

@@ -30,6 +30,9 @@ DRIVER_ONLY = {
     "pip",
 }
 
+# A batch of web pages at Spark's default of 10,000 rows does not fit in memory.
+ARROW_ROWS = "256"
+
 LOG4J = """
 rootLogger.level = warn
 rootLogger.appenderRef.file.ref = file
@@ -57,6 +60,7 @@ class Spark:
     def session(self) -> Any:
         if self._session is None:
             self._session = self._find() or self._start()
+            self._session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", ARROW_ROWS)
             if not self.is_local:
                 self._session.addArtifacts(zip_rooms(), pyfile=True)
         return self._session
@@ -106,8 +110,6 @@ class Spark:
             "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={properties.as_uri()}",
             "spark.ui.showConsoleProgress": "false",
             "spark.sql.session.timeZone": "UTC",
-            # A batch of web pages at Spark's default of 10,000 rows does not fit in memory.
-            "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
             "spark.task.maxFailures": "8",
         }
         if local:

@@ -54,7 +54,7 @@ def files(work: Work, sources: dict[str, Source], seed: int, name: str = "files"
             for n in ("repositories.py", "archives.py", "languages.py", "languages.toml", "charset.py")
         ),
     )
-    return work.stage(name, (*rooms, "filters/licences.py", "jobs/code.py"), {}, marks, build)
+    return work.stage(name, (*rooms, "filters/licences.py", "jobs/repositories.py"), {}, marks, build)
 
 
 def fingerprint_repositories(paths: list[str]) -> str:
@@ -115,5 +115,5 @@ def repositories(
         return Account(counts, "files", {"repositories": counts.rows_written})
 
     parameters = {"order": section.order, "max_chars": section.max_chars, "seed": seed}
-    rooms = ("corpus/languages.py", "corpus/languages.toml", "repo_ordering", "jobs/code.py")
+    rooms = ("corpus/languages.py", "corpus/languages.toml", "repo_ordering", "jobs/repositories.py")
     return work.stage(name, rooms, parameters, {"files": before.fingerprint}, build)

@@ -1,0 +1,359 @@
+"""A corpus as DuckDB views: what is in it, what was dropped, and how it came about, one SQL query away.
+
+Nothing is copied: a view reads the Parquet of its stages where it lies. Manifests, a few kilobytes each, become
+tables. `sql/` holds one file for each question that is asked often; they need nothing but these views.
+"""
+
+import posixpath
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from corpus import manifests, storage
+from corpus.errors import LodeError
+from corpus.manifests import Manifests
+
+Problem = tuple[str, str]  # file, what is wrong with it
+
+TEXT, INTEGER, REAL, FLAG = "VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN"
+FILES = 'STRUCT("path" VARCHAR, "language" VARCHAR, "start" BIGINT, "end" BIGINT)[]'
+DEPENDENCIES = (
+    'STRUCT("source" VARCHAR, "target" VARCHAR, "kind" VARCHAR, "guarded" BOOLEAN, "confidence" DOUBLE)[]'
+)
+UNPARSED = 'STRUCT("path" VARCHAR, "reason" VARCHAR)[]'
+SPANS = 'STRUCT("id" VARCHAR, "source" VARCHAR, "start" INTEGER, "length" INTEGER)[]'
+
+# The columns that a view has at any rate; those of a missing stage, or of an older one, are null.
+DOCUMENTS = dict.fromkeys(
+    ("stage", "id", "text", "source", "url", "domain", "language", "repository", "path", "title", "target"),
+    TEXT,
+) | {"formulas": INTEGER, "code_blocks": INTEGER, "score": REAL, "collected_by": TEXT, "licence": TEXT}
+REPOSITORIES = DOCUMENTS | {
+    "files": FILES,
+    "edges": INTEGER,
+    "edges_satisfied": REAL,
+    "order": TEXT,
+    "dependencies": DEPENDENCIES,
+    "unparsed": UNPARSED,
+}
+COLUMNS: dict[str, dict[str, str]] = {
+    "documents": DOCUMENTS,
+    "corpus": DOCUMENTS,
+    "repositories": REPOSITORIES,
+    "dropped": dict.fromkeys(("stage", "id", "url", "path", "reason", "detail"), TEXT),
+    "clusters": {"stage": TEXT, "id": TEXT, "reason": TEXT, "cluster": INTEGER, "winner": TEXT},
+    "scores": {"round": INTEGER, "target": TEXT, "id": TEXT, "url": TEXT, "domain": TEXT, "score": REAL},
+    "statistics": {"round": INTEGER, "target": TEXT, "kind": TEXT, "key": TEXT}
+    | dict.fromkeys(("pages", "collected", "collected_before"), INTEGER),
+    "windows": {"stage": TEXT, "id": TEXT, "source": TEXT, "chunk": INTEGER, "last": FLAG, "text": TEXT}
+    | {"tokens": "INTEGER[]"},
+    "shards": {"stage": TEXT, "file": TEXT, "row": INTEGER, "tokens": "INTEGER[]", "documents": SPANS}
+    | {"completed": INTEGER},
+    "training": dict.fromkeys(("step", "tokens"), INTEGER)
+    | dict.fromkeys(("loss", "mtp_loss", "balance_loss", "lr", "grad_norm", "tokens_per_second"), REAL)
+    | {"max_violation": "DOUBLE[]", "expert_load": "BIGINT[][]", "source": TEXT}
+    | {"heldout_loss": REAL, "heldout_tokens": INTEGER},
+    "evaluation": {"source": TEXT, "loss": REAL, "tokens": INTEGER},
+}
+# Views over views.
+DERIVED = {
+    "domains": """
+        SELECT round, target, key AS domain, pages, collected, collected_before, collected / pages AS share
+        FROM statistics WHERE kind = 'domain'""",
+    "paths": """
+        SELECT s.round, s.target, split_part(key, ' ', 1) AS domain, substr(key, strpos(key, ' ') + 1) AS path,
+               s.pages, s.collected, s.collected_before, s.collected / s.pages AS share,
+               coalesce(list_contains(r.accepted, substr(key, strpos(key, ' ') + 1)), false) AS accepted
+        FROM statistics s LEFT JOIN mining_rounds r USING (round, target) WHERE kind = 'path'""",
+    "edges": """
+        SELECT stage, repository, d.source, d.target, d.kind, d.guarded, d.confidence
+        FROM (SELECT stage, repository, unnest(dependencies) AS d FROM repositories)""",
+    "shard_documents": """
+        SELECT stage, file, row, d.id, d.source, d.start, d.length
+        FROM (SELECT stage, file, row, unnest(documents) AS d FROM shards)""",
+}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Parquet files of one folder: those that are whole, and the columns that they have together."""
+
+    stage: str
+    paths: tuple[str, ...]
+    columns: frozenset[str]
+
+    @property
+    def scan(self) -> str:
+        return f"read_parquet([{', '.join(map(literal, self.paths))}], union_by_name = true, hive_partitioning = false"
+
+
+def open_work(path: str, threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection, in memory, with views over a work folder, one stage's folder, a Parquet file or a glob.
+
+    Views: `stages`, `documents` (every stage's), `corpus` (the documents that the mixture is drawn from),
+    `dropped`, `mining_rounds`, `scores`, `domains`, `paths`, `clusters`, `repositories`, `edges`, `windows`,
+    `shards`, `shard_documents`, `training`, `evaluation` and `problems`: what is damaged or unfinished, and is
+    left out of the others. A stage that is not there gives no rows; its columns are there all the same.
+
+    Args:
+        path: local, or any fsspec URL; DuckDB then reads through fsspec.
+        threads: as many as there are processors, unless given.
+
+    Raises:
+        LodeError: there is nothing at `path` that could be shown.
+    """
+    connection = connect(path, threads)
+    problems: list[Problem] = []
+    files = listing(path)
+    found = manifests.read(path, files, problems)
+    datasets = whole_datasets(path, files, found, problems)
+    if not datasets and not found.stages and not problems:
+        raise LodeError(f"{path}: no stage and no Parquet file there; expected a work folder or a dataset.")
+    add_table(connection, "mining_rounds", manifests.mining_rounds(found))
+    views: dict[str, list[str]] = {name: [] for name in COLUMNS}
+    final = final_stages(datasets, found)
+    for dataset in datasets:
+        for name, select in selects(dataset):
+            if not (name in ("scores", "statistics") and manifests.is_stale_round(found, dataset.stage)):
+                views[name].append(select)
+            if name == "documents" and dataset.stage in final:
+                views["corpus"].append(select)
+    if not views["training"]:
+        add_table(connection, "live_metrics", manifests.live_metrics(files, problems))
+        views["training"].append("SELECT * FROM loaded.live_metrics")
+        connection.execute("DROP VIEW live_metrics")
+    for name, columns in COLUMNS.items():
+        add_view(connection, name, columns, views[name], problems)
+    for name, sql in DERIVED.items():
+        connection.execute(f"CREATE VIEW {name} AS {sql}")
+    add_table(connection, "stages", manifests.stages(found, final))
+    add_table(connection, "problems", manifests.problem_table(problems))
+    return connection
+
+
+def query(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names and rows of an SQL query.
+
+    Raises:
+        LodeError: DuckDB's complaint as one sentence.
+    """
+    try:
+        result = connection.execute(sql)
+        return [column[0] for column in result.description or []], result.fetchall()
+    except (duckdb.Error, OSError, pa.ArrowException) as error:
+        raise LodeError(f"SQL: {sentence(error)}") from error
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A question that is asked often, and its SQL."""
+
+    question: str
+    sql: str
+
+
+def statistics() -> dict[str, Statistic]:
+    """The questions of `corpus/sql/` by name; the comment on top of a file says the question."""
+    found = {}
+    for file in sorted(resources.files("corpus").joinpath("sql").iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".sql"):
+            sql = file.read_text(encoding="utf-8")
+            found[file.name.removesuffix(".sql")] = Statistic(
+                sql.partition("\n")[0].removeprefix("--").strip(), sql
+            )
+    return found
+
+
+def statistic(
+    connection: duckdb.DuckDBPyConnection, name: str, pattern: str | None = None
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The answer to a named question; `pattern` (SQL's LIKE) narrows it where the question allows.
+
+    Raises:
+        LodeError: there is no question of this name, or the query fails.
+    """
+    known = statistics()
+    if name not in known:
+        raise LodeError(f"{name}: there is no such question; there are {', '.join(known)}.")
+    connection.execute("SET VARIABLE pattern = ?", [pattern])
+    return query(connection, known[name].sql)
+
+
+def connect(path: str, threads: int | None) -> duckdb.DuckDBPyConnection:
+    """DuckDB without downloads, and without a look at the caller's variables."""
+    config: dict[str, Any] = {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "python_enable_replacements": "false",
+    }
+    if threads:
+        config["threads"] = threads
+    connection = duckdb.connect(":memory:", config=config)
+    if not storage.is_local(path):
+        fs, _ = storage.filesystem(path)
+        try:
+            connection.register_filesystem(fs)
+        except (duckdb.Error, ValueError) as error:
+            raise LodeError(f"{path}: DuckDB can not read this kind of URL: {sentence(error)}") from error
+    return connection
+
+
+def listing(path: str) -> dict[str, str]:
+    """Every visible file below a folder: its name in the folder and its path. One file or a glob is such a folder."""
+    fs, inside = storage.filesystem(path)
+    if not fs.isdir(inside):
+        return {posixpath.basename(part): part for part in storage.parquet_parts(path)}
+    root = inside.rstrip("/")
+    files = {}
+    for name in sorted(fs.find(inside)):
+        relative = name[len(root) :].lstrip("/")
+        if not any(
+            step.startswith((".", "_counts")) or step in ("logs", "checkpoints")
+            for step in relative.split("/")
+        ):
+            files[relative] = name if storage.is_local(path) else fs.unstrip_protocol(name)
+    return files
+
+
+def whole_datasets(
+    path: str, files: dict[str, str], found: Manifests, problems: list[Problem]
+) -> list[Dataset]:
+    """The folders that hold Parquet, without files that can not be read and without stages that did not finish."""
+    folders: dict[str, dict[str, str]] = {}
+    for name, file in files.items():
+        if name.endswith(".parquet"):
+            folders.setdefault(posixpath.dirname(name), {})[name] = file
+    datasets = []
+    for folder, parts in folders.items():
+        stage = found.stage_of(folder)
+        if (
+            any(folder == f or folder.startswith(f + "/") for f in found.unfinished if f)
+            or "" in found.unfinished
+        ):
+            continue
+        paths, columns = [], set()
+        for name, file in parts.items():
+            try:
+                columns.update(storage.parquet_schema(file).names)
+                paths.append(file)
+            except (LodeError, OSError, pa.ArrowException) as error:
+                problems.append((name, sentence(error).removeprefix(f"{file}: ")))
+        if paths:
+            datasets.append(Dataset(stage, tuple(paths), frozenset(columns)))
+    return datasets
+
+
+def selects(dataset: Dataset) -> list[tuple[str, str]]:
+    """The views that a dataset belongs to, each with its share of it as SQL. The columns tell what it is."""
+    stage, has = dataset.stage, dataset.columns
+    base, _, last = stage.rpartition("/")
+    rows = dataset.scan + ")"
+
+    def all_but(*names: str) -> str:
+        left_out = ", ".join(quoted(name) for name in names if name in has)
+        return f"* EXCLUDE ({left_out})" if left_out else "*"
+
+    def of_stage(name: str) -> str:
+        return f"SELECT {literal(name)} AS stage, {all_but('stage')} FROM {rows}"
+
+    if last == "dropped" and "reason" in has:
+        return [("dropped", of_stage(base))]
+    if last == "clusters" and {"cluster", "winner"} <= has:
+        return [("clusters", of_stage(base))]
+    if {"tokens", "documents"} <= has:
+        scan = dataset.scan + ", filename = true, file_row_number = true)"
+        columns = (
+            "* EXCLUDE (filename, file_row_number), parse_filename(filename) AS file, file_row_number AS row"
+        )
+        return [("shards", f"SELECT {literal(stage)} AS stage, {columns} FROM {scan}")]
+    if {"id", "chunk", "tokens"} <= has:
+        return [("windows", of_stage(stage))]
+    if {"step", "heldout_loss"} <= has:
+        return [("training", f"SELECT * FROM {rows}")]
+    if {"source", "loss"} <= has:
+        return [("evaluation", f"SELECT * FROM {rows}")]
+    if (number := manifests.round_number(stage)) is not None:
+        if {"target", "kind", "key"} <= has:
+            return [("statistics", f"SELECT {number} AS round, * FROM {rows}")]
+        if last == "scores":
+            targets = sorted(has - {"id", "url", "domain"})
+            return [
+                ("scores", f"SELECT {number} AS round, {literal(t)} AS target, id, url, domain, "
+                           f"{quoted(t)} AS score FROM {rows}")
+                for t in targets
+            ]  # fmt: skip
+    if {"id", "text", "source"} <= has:
+        views = [("documents", f"SELECT {literal(stage)} AS stage, {all_but('stage', *NESTED)} FROM {rows}")]
+        return [*views, ("repositories", of_stage(stage))] if "files" in has else views
+    return []
+
+
+# Columns of repositories only; lists of structures that `documents` has no use for.
+NESTED = ("files", "dependencies", "unparsed")
+
+
+def final_stages(datasets: list[Dataset], found: Manifests) -> set[str]:
+    """The stages whose documents go into the mixture: what was cut to windows, or the ends of all chains."""
+    holding = {d.stage for d in datasets if any(name == "documents" for name, _ in selects(d))}
+    # A stage that dropped everything has no parts, and is the more worth seeing.
+    holding |= {stage for stage, m in found.stages.items() if m.get("unit") in ("pages", "files")}
+    windows = {d.stage for d in datasets if any(name == "windows" for name, _ in selects(d))}
+    cut = {source for stage in windows for source in found.inputs(stage)} & holding
+    if cut:
+        return cut
+    outside = {stage for stage in holding if not stage.startswith("mining/")} or holding
+    return outside - {source for stage in outside for source in found.inputs(stage)}
+
+
+def add_table(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    """An Arrow table as a table of DuckDB's own, and the view of it."""
+    connection.execute("CREATE SCHEMA IF NOT EXISTS loaded")
+    connection.register("arriving", table)
+    connection.execute(f"CREATE TABLE loaded.{name} AS SELECT * FROM arriving")
+    connection.unregister("arriving")
+    connection.execute(f"CREATE VIEW {name} AS SELECT * FROM loaded.{name}")
+
+
+def add_view(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    columns: dict[str, str],
+    parts: list[str],
+    problems: list[Problem],
+) -> None:
+    """A view with at least `columns`, in their types, over all parts; one that does not fit is named and left out."""
+    nothing = ", ".join(f"NULL::{kind} AS {quoted(column)}" for column, kind in columns.items())
+    fitting = [f"SELECT {nothing} WHERE false"]
+    for part in parts:
+        try:
+            # Each part by itself: a column of another type must not decide the type of all.
+            names = {row[0].lower(): row[0] for row in connection.execute(f"DESCRIBE {part}").fetchall()}
+            casts = ", ".join(
+                f"TRY_CAST({quoted(names[c])} AS {kind}) AS {quoted(names[c])}"
+                for c, kind in columns.items()
+                if c in names
+            )
+            typed = f"SELECT * REPLACE ({casts}) FROM ({part})"
+            connection.execute(f"DESCRIBE {typed}")
+            fitting.append(typed)
+        except duckdb.Error as error:
+            problems.append((name, f"a part of this view does not fit and is left out: {sentence(error)}"))
+    connection.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(fitting)}")
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def sentence(error: BaseException) -> str:
+    """The first line of an error, and DuckDB's suggestions where it has some."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(("LINE ", "^"))]
+    return " ".join(lines[:3]) or type(error).__name__
