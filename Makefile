@@ -3,7 +3,7 @@
 # make lint | bench | test-full | clean
 
 SHELL := /bin/bash
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # The CPU build of torch is 10 times smaller; elsewhere PyPI's own build is the right one.
@@ -30,7 +30,8 @@ bench: $(VENV)/.bench
 	for each in benchmarks/*.py; do echo "== $$each" && $(BIN)/python $$each || exit 1; done
 
 $(VENV)/.python:
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+	|| { echo "Lode needs Python 3.11 or 3.12: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
@@ -38,7 +39,8 @@ $(VENV)/.python:
 $(VENV)/.torch: $(VENV)/.python
 	@if [ "$$(uname)" = Linux ] && [ ! -e /proc/driver/nvidia/version ]; then \
 	  $(BIN)/pip install -q 'torch==2.13.0+cpu' -c constraints.txt 2>/dev/null \
-	  || $(BIN)/pip install -q 'torch==2.13.0+cpu' -c constraints.txt --extra-index-url $(TORCH_INDEX); \
+	  || $(BIN)/pip install -q 'torch==2.13.0+cpu' -c constraints.txt --extra-index-url $(TORCH_INDEX) \
+	  || { echo "No CPU build of torch found; install one: $(BIN)/pip install torch --index-url $(TORCH_INDEX)"; exit 1; }; \
 	else $(BIN)/pip install -q 'torch>=2.11,<2.14' -c constraints.txt; fi
 	touch $@
 
