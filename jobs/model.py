@@ -22,6 +22,8 @@ def train(work: Work, shards: Stage, heldout: Stage | None, config: TrainingConf
     def build(folder: str) -> Account:
         from pretrain.loop import train as run
 
+        work.spark.stop()  # training wants the memory and all cores
+
         def show(done: int, total: int, metrics: dict[str, Any]) -> None:
             note = f"loss {metrics['loss']:.3f}" if "loss" in metrics else ""
             work.progress.update(done, total, done * config.tokens_per_step, "tokens", note)
