@@ -105,7 +105,9 @@ def test_missing_columns_and_unknown_stages(recipe, finished, tmp_path):
 def test_help_reads_like_a_table_of_contents():
     done = lode("--help")
     assert done.returncode == 0
-    commands = "quickstart run extract mine classify dedup decontaminate repos graph order tokenizer pack inspect"
+    commands = (
+        "quickstart run extract mine classify dedup decontaminate repos graph order tokenizer pack inspect"
+    )
     for command in f"{commands} report train generate evaluate export".split():
         assert f" {command} " in done.stdout
 
