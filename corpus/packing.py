@@ -153,10 +153,10 @@ def mixture_epochs(
 
     Args:
         available: tokens of each source.
-        total: tokens wanted; None takes as many as `max_epochs` of the scarcest source allow.
+        total: tokens wanted at most; there are never more than `max_epochs` of the scarcest source allow.
 
     Raises:
-        LodeError: a source with a weight has no tokens, or `total` needs more than `max_epochs` of one.
+        LodeError: a source with a weight has no tokens.
     """
     for source in weights:
         if not available.get(source):
@@ -165,14 +165,7 @@ def mixture_epochs(
             )
     share = {source: weight / sum(weights.values()) for source, weight in weights.items()}
     limits = {source: max_epochs * available[source] / part for source, part in share.items() if part}
-    scarcest = min(limits, key=lambda source: (limits[source], source))
-    if total is None:
-        total = int(limits[scarcest])
-    elif total > limits[scarcest]:
-        raise LodeError(
-            f"mixture: {total:,} tokens need {share[scarcest] * total / available[scarcest]:.1f} epochs of "
-            f"{scarcest!r}, and max_epochs is {max_epochs:g}; raise it, lower the weight or ask for fewer tokens."
-        )
+    total = min([*limits.values(), *([total] if total else [])])
     return {source: part * total / available[source] for source, part in share.items()}
 
 

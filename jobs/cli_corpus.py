@@ -328,7 +328,7 @@ def pack(
     out: Annotated[str, typer.Option(help="Work folder; shards are in its shards/ and heldout/.")],
     sequence_length: Annotated[int, typer.Option(min=16)] = 4096,
     tokens: Annotated[
-        int | None, typer.Option(help="Tokens in all [default: what max-epochs allows]")
+        int | None, typer.Option(help="Tokens at most [default: what max-epochs allows]")
     ] = None,
     max_epochs: float = 4,
     fim_rate: Annotated[

@@ -69,7 +69,6 @@ def check_inputs(recipe: Recipe) -> None:
     paths += [
         path for target in (recipe.mine.targets.values() if recipe.mine else ()) for path in target.seeds
     ]
-    paths += recipe.decontaminate.benchmarks if recipe.decontaminate else []
     for path in paths:
         if is_installed(path):
             installed.resolve(path)
@@ -77,6 +76,8 @@ def check_inputs(recipe: Recipe) -> None:
             storage.expand([path])
     for source in recipe.repositories.values():
         repository_paths(source.input)
+    if recipe.decontaminate:
+        web.benchmark_texts(recipe.decontaminate)
     if recipe.tokenizer.path:
         TextTokenizer.load(recipe.tokenizer.path)
 

@@ -110,7 +110,7 @@ class DecontaminateSection(Section):
             "code",
             "messages",
         ),
-        *("informal_statement", "formal_statement"),
+        *("input", "informal_statement", "formal_statement"),
     ]
 
 

@@ -170,7 +170,7 @@ def read_rows(path: str) -> list[dict]:
         return [row for batch in storage.read_parquet(path) for row in batch.to_pylist()]
     fs, inside = storage.filesystem(path)
     rows = []
-    for number, line in enumerate(fs.cat_file(inside).decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(fs.cat_file(inside).decode("utf-8", "replace").split("\n"), 1):
         if line.strip():
             try:
                 rows.append(json.loads(line))

@@ -126,8 +126,11 @@ def test_a_mixture_has_its_weights(weights, scale):
 def test_a_mixture_that_cannot_be_had_is_refused():
     with pytest.raises(LodeError, match="no documents"):
         mixture_epochs({"a": 1, "b": 1}, {"a": 10}, 4, None)
-    with pytest.raises(LodeError, match=r"need 10\.0 epochs of 'a'"):
-        mixture_epochs({"a": 1}, {"a": 10}, 4, 100)
+
+
+def test_no_source_is_seen_more_often_than_allowed():
+    assert mixture_epochs({"a": 1, "b": 1}, {"a": 10, "b": 1000}, 4, 1000) == {"a": 4.0, "b": 0.04}
+    assert mixture_epochs({"a": 1, "b": 1}, {"a": 10, "b": 1000}, 4, 20) == {"a": 1.0, "b": 0.01}
 
 
 @given(st.floats(0, 5), st.floats(0, 0.999))
