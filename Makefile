@@ -27,7 +27,7 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.bench
-	for each in benchmarks/*.py; do echo "== $$each" && $(BIN)/python $$each || exit 1; done
+	for each in repository_graphs main_job; do echo "== $$each" && $(BIN)/python -m benchmarks.$$each || exit 1; done
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \

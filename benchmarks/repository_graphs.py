@@ -1,6 +1,6 @@
 """Accuracy of repository graphs against graphs that compilers and type checkers wrote, and order quality.
 
-    python benchmarks/repository_graphs.py DATA/graphs [--json FILE]
+    python -m benchmarks.repository_graphs [DATA/graphs]
 
 Each NAME.json in the folder lists files and edges of the sources in NAME.tar.gz. Import graphs are scored
 and symbol graphs alike against all our edges. A guarded edge (`#if`) the oracle's build did not take counts
@@ -13,6 +13,7 @@ import pathlib
 import tarfile
 import time
 
+from benchmarks.record import SAMPLE, record
 from repo_ordering.graph import SourceFile, repository_graph
 from repo_ordering.order import dependency, satisfied, topological
 from repo_ordering.windows import compose, in_window_coverage
@@ -85,16 +86,9 @@ def measure(folder: pathlib.Path, name: str) -> dict:
     }
 
 
-def _cell(value: str | float) -> str:
-    if isinstance(value, str):
-        return f"{value:<30}"
-    return f"{value:14.3f}" if isinstance(value, float) else f"{value:14}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("folder", type=pathlib.Path, nargs="?", default=SAMPLE / "graphs")
     arguments = parser.parse_args()
     names = sorted(path.stem for path in arguments.folder.glob("*.json"))
     rows = [measure(arguments.folder, name) for name in names]
@@ -108,8 +102,10 @@ def main() -> None:
                 for c in cells
             )
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    if rows:
+        record("repository_graphs", rows, ["lode", "tree-sitter"])
+    else:
+        print(f"no graphs in {arguments.folder}")
 
 
 if __name__ == "__main__":

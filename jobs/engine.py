@@ -239,7 +239,8 @@ class Work:
             while not stop.wait(pause):
                 with contextlib.suppress(Exception):
                     done = worker.read_counts(folder)
-                    self.progress.update(len(done), parts, sum(c.rows_in for c in done), unit)
+                    rows = sum(c.rows_in for c in done) if unit else 0
+                    self.progress.update(len(done), parts, rows, unit, f"{len(done)} of {parts} parts")
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()

@@ -57,7 +57,7 @@ def crawl(work: Work, name: str, specs: list[str], files: int, seed: int) -> Sta
     def build(folder: str) -> Account:
         tasks = [Task(part, (str(part),)) for part in range(files)]
         render = RenderCrawl(tuple(specs), files, folder, seed)
-        counts = work.map_parts(folder, tasks, CRAWL, read=render, here=True)
+        counts = work.map_parts(folder, tasks, CRAWL, read=render, unit="", here=True)
         kinds: dict[str, int] = {}
         for part in storage.parquet_parts(storage.join(folder, "part-*.parquet")):
             for batch in storage.read_parquet(part):

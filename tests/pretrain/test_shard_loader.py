@@ -26,7 +26,7 @@ def test_epochs_and_seeds_have_orders_of_their_own(shards):
 
 
 def test_rows_come_with_their_documents_and_sources(tmp_path, write_shards):
-    from conftest import packed_rows
+    from tests.pretrain.conftest import packed_rows
 
     rows = packed_rows(13)
     data = Shards(write_shards(tmp_path / "s", rows, parts=3, group=2))
@@ -41,7 +41,7 @@ def test_rows_come_with_their_documents_and_sources(tmp_path, write_shards):
 
 
 def test_padding_that_is_also_an_end_counts(tmp_path, write_shards):
-    from conftest import packed_rows
+    from tests.pretrain.conftest import packed_rows
 
     rows = packed_rows(2)
     shared = Shards(write_shards(tmp_path / "a", rows, special_tokens={"bos": 0, "eos": 1, "pad": 1}))
@@ -70,7 +70,7 @@ def spoil(row: dict, **changes) -> dict:
     ],
 )
 def test_a_spoilt_row_is_one_clear_sentence(tmp_path, write_shards, change, says):
-    from conftest import packed_rows
+    from tests.pretrain.conftest import packed_rows
 
     rows = packed_rows(4)
     rows[2] |= change
@@ -81,7 +81,7 @@ def test_a_spoilt_row_is_one_clear_sentence(tmp_path, write_shards, change, says
 
 
 def test_a_spoilt_folder_is_one_clear_sentence(tmp_path, write_shards):
-    from conftest import packed_rows
+    from tests.pretrain.conftest import packed_rows
 
     with pytest.raises(TrainingError, match=r"no _lode\.json"):
         Shards(str(tmp_path / "nowhere"))

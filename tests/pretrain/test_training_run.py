@@ -203,7 +203,7 @@ def test_generation_is_repeatable_and_greedy_at_zero(finished):
     ],
 )
 def test_shards_that_do_not_fit_are_refused(tmp_path, training, write_shards, changes, manifest, says):
-    from conftest import packed_rows
+    from tests.pretrain.conftest import packed_rows
 
     folder = write_shards(tmp_path / "s", packed_rows(4), **manifest)
     with pytest.raises(TrainingError, match=says):
@@ -211,7 +211,7 @@ def test_shards_that_do_not_fit_are_refused(tmp_path, training, write_shards, ch
 
 
 def test_another_tokenizer_in_the_heldout_shards_is_refused(tmp_path, training, shards, write_shards):
-    from conftest import packed_rows
+    from tests.pretrain.conftest import packed_rows
 
     other = write_shards(tmp_path / "s", packed_rows(4), tokenizer_fingerprint="other")
     with pytest.raises(TrainingError, match="different tokenizers"):
@@ -221,7 +221,7 @@ def test_another_tokenizer_in_the_heldout_shards_is_refused(tmp_path, training, 
 def test_a_run_under_other_settings_or_data_is_not_continued(
     tmp_path, training, shards, heldout, write_shards
 ):
-    from conftest import packed_rows
+    from tests.pretrain.conftest import packed_rows
 
     train(training(steps=2), shards, None, str(tmp_path / "out"))
     with pytest.raises(TrainingError, match="another learning_rate, steps"):
