@@ -15,11 +15,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from corpus import storage
 from corpus.errors import LodeError
 from corpus.schema import DROPPED, Transform
 
+ROW_GROUP_BYTES = 32 << 20
 RESULT = pa.schema([("error", pa.string())])
 
 
@@ -76,14 +78,34 @@ def units(batch: pa.RecordBatch) -> list[int]:
     return [1] * batch.num_rows
 
 
+class RowGroups:
+    """Gathers batches to row groups: a filter leaves few rows of each batch, and a row group of each would be slow
+    to read. Bounded in rows, so that shards can be read at random, and in bytes."""
+
+    def __init__(self, writer: pq.ParquetWriter):
+        self.writer = writer
+        self.held: list[pa.RecordBatch] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self.held.append(batch)
+        rows = sum(held.num_rows for held in self.held)
+        if rows >= storage.ROW_GROUP_ROWS or sum(held.nbytes for held in self.held) >= ROW_GROUP_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.held:
+            self.writer.write_table(pa.Table.from_batches(self.held))
+            self.held = []
+
+
 def write_part(folder: str, part: int, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Counts:
-    """Write judged batches as a part and its dropped rows; return the counts. Memory: one batch."""
+    """Write judged batches as a part and its dropped rows; return the counts. Memory: one row group."""
     counts = Counts()
     kept_path = storage.join(folder, part_name(part))
     dropped_path = storage.join(folder, "dropped", part_name(part))
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(storage.atomic_write(kept_path))
-        kept_writer = stack.enter_context(storage.parquet_writer(kept, schema))
+        groups = RowGroups(stack.enter_context(storage.parquet_writer(kept, schema)))
         dropped_writer = None
         for batch in batches:
             reasons = batch.column("reason")
@@ -91,7 +113,7 @@ def write_part(folder: str, part: int, batches: Iterator[pa.RecordBatch], schema
             keeps = batch.filter(stays).select(schema.names)
             leaves = batch.filter(pc.invert(stays))
             if keeps.num_rows:
-                kept_writer.write_batch(keeps, row_group_size=storage.ROW_GROUP_ROWS)
+                groups.add(keeps)
                 counts.rows_out += sum(units(keeps))
                 counts.rows_written += keeps.num_rows
                 if "tokens" in schema.names:
@@ -105,6 +127,7 @@ def write_part(folder: str, part: int, batches: Iterator[pa.RecordBatch], schema
                 dropped_writer.write_batch(dropped_rows(leaves))
                 for reason, count in zip(leaves.column("reason").to_pylist(), units(leaves), strict=True):
                     counts.dropped[reason] += count
+        groups.flush()
     counts.rows_in = counts.rows_out + sum(counts.dropped.values())
     return counts
 

@@ -1,8 +1,14 @@
 """What several tests share."""
 
+import os
 import pathlib
 
 import pytest
+from hypothesis import settings
+
+# No test depends on timing; CI draws the same examples every time, a developer's machine new ones.
+settings.register_profile("lode", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("lode")
 
 SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 
