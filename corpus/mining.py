@@ -10,6 +10,7 @@ import xxhash
 
 from corpus import storage
 from corpus.schema import judged
+from corpus.urls import canonical_url
 
 EXAMPLE = pa.schema(
     [
@@ -40,7 +41,8 @@ def fraction(*parts: object) -> float:
 
 
 def url_key(url: str | None) -> int:
-    return xxhash.xxh3_64_intdigest((url or "").encode("utf-8", "surrogatepass"))
+    """A number for a page's address that all its spellings share."""
+    return xxhash.xxh3_64_intdigest(canonical_url(url or "").encode("utf-8", "surrogatepass"))
 
 
 def path_prefixes(url: str) -> list[str]:

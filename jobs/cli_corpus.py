@@ -381,13 +381,18 @@ def inspect(
 
     connection = open_work(work)
     columns, rows = query(
-        connection, sql or "select stage, unit, rows_in, rows_out, rows_dropped, wall_seconds from stages"
+        connection,
+        sql
+        or "select stage, unit, rows_in, rows_out, rows_dropped, round(wall_seconds, 1) as seconds from stages",
     )
     if as_json:
         records = [dict(zip(columns, row, strict=True)) for row in rows]
         typer.echo(json.dumps(records, indent=2, ensure_ascii=False, default=str))
         return
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(columns):
+        numeric = rows and all(isinstance(row[number], int | float | None) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*("" if value is None else printable(value) for value in row))
     Console(highlight=False, markup=False).print(table)

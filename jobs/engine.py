@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -164,7 +165,7 @@ class Work:
             "rows_written": counts.rows_written,
             "bytes": counts.bytes,
             "tokens": counts.tokens or None,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+            "started": datetime.fromtimestamp(began, UTC).isoformat(timespec="milliseconds"),
             "wall_seconds": round(time.time() - began, 3),
             "engine": self.spark.engine if self.spark.running else "python",
             **account.extra,

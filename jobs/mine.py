@@ -23,7 +23,7 @@ from jobs.engine import Account, Stage, Work
 from jobs.recipe import MineSection
 from jobs.worker import Counts, Task
 
-ROOMS = ("corpus/mining.py", "corpus/ngrams.py", "filters/classifier.py", "jobs/mine.py")
+ROOMS = ("corpus/mining.py", "corpus/ngrams.py", "corpus/urls.py", "filters/classifier.py", "jobs/mine.py")
 
 
 def mine(work: Work, pages: Stage, section: MineSection, seed: int, name: str = "mined") -> Stage:

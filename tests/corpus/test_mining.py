@@ -21,6 +21,7 @@ def test_a_rule_collects_by_score_then_path_then_seed():
     assert rule.collects("https://any.org/", 0.8, seeds) == "score"
     assert rule.collects("https://site.org/questions/1", 0.1, seeds) == "path"
     assert rule.collects("https://other.org/x", 0.1, seeds) == "seed"
+    assert rule.collects("https://OTHER.org:443/x#top", 0.1, seeds) == "seed"
     assert rule.collects("https://site.org/users/1", 0.1, seeds) is None
 
 
