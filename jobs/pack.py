@@ -127,10 +127,9 @@ class CutParts:
 
 @dataclass(frozen=True)
 class Tally:
-    """mapInArrow function: tokens of each document, or of each source in 65,536 steps of the selection draw."""
+    """mapInArrow function: tokens of each document, or of each source, in a part of windows."""
 
     tasks: tuple[Task, ...]
-    seed: int
     by_document: bool
     left_out: frozenset[str] = frozenset()
 
@@ -156,15 +155,11 @@ class Tally:
                     yield pa.RecordBatch.from_arrays(arrays, names=names)
 
 
-def tally(
-    work: Work, windows: Stage, seed: int, by_document: bool, left_out: frozenset[str] = frozenset()
-) -> Any:
+def tally(work: Work, windows: Stage, by_document: bool, left_out: frozenset[str] = frozenset()) -> Any:
     tasks = tuple(Task(part, (path,)) for part, path in enumerate(windows.parts))
     numbers = work.spark.session.range(0, len(tasks), 1, len(tasks))
-    rows = numbers.mapInArrow(
-        Tally(tasks, seed, by_document, left_out), "source string, key string, tokens long"
-    )
-    return rows.groupBy("source", "key").sum("tokens").withColumnRenamed("sum(tokens)", "tokens")
+    rows = numbers.mapInArrow(Tally(tasks, by_document, left_out), "source string, key string, tokens long")
+    return rows.groupBy("source", "key").agg({"tokens": "sum"}).toDF("source", "key", "tokens")
 
 
 def held_out_documents(work: Work, windows: Stage, target: int, seed: int) -> dict[str, list[str]]:
@@ -175,7 +170,7 @@ def held_out_documents(work: Work, windows: Stage, target: int, seed: int) -> di
     """
     from pyspark.sql import functions as F
 
-    documents = tally(work, windows, seed, by_document=True)
+    documents = tally(work, windows, by_document=True).localCheckpoint()
     chosen: dict[str, list[str]] = {}
     for source in sorted(row["source"] for row in work.collect(documents.select("source").distinct())):
         here = documents.where((F.col("source") == source) & (F.col("tokens") <= target))
@@ -295,7 +290,7 @@ def shards(
         held = frozenset(name for names in heldout.manifest["documents"].values() for name in names)
         available = {
             row["source"]: row["tokens"]
-            for row in work.collect(tally(work, windows, seed, by_document=False, left_out=held))
+            for row in work.collect(tally(work, windows, by_document=False, left_out=held))
         }
         weights = {name: weight for name, weight in mixture.weights.items() if weight}
         epochs = mixture_epochs(weights, available, mixture.max_epochs, mixture.tokens)
