@@ -59,4 +59,4 @@ $(VENV)/.bench: $(VENV)/.test
 	touch $@
 
 clean:
-	rm -rf $(VENV) quickstart work build *.egg-info
+	rm -rf $(VENV) build *.egg-info

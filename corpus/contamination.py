@@ -76,6 +76,6 @@ class Decontaminate:
         for batch in batches:
             verdicts: list[tuple[str, str] | None] = []
             for text in batch.column("text").to_pylist():
-                match = self.index.match(text)
+                match = self.index.match(text or "")
                 verdicts.append(match and ("contaminated", f"{match[0]}: {match[1]}"))
             yield judged(batch, verdicts)

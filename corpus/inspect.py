@@ -142,6 +142,8 @@ def query(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], l
     """
     try:
         result = connection.execute(sql)
+        if result is None:
+            raise LodeError("SQL: there is no statement in it.")
         return [column[0] for column in result.description or []], result.fetchall()
     except (duckdb.Error, OSError, pa.ArrowException) as error:
         raise LodeError(f"SQL: {sentence(error)}") from error

@@ -51,7 +51,10 @@ class MinHash:
         return least
 
     def band_keys(self, signature: np.ndarray) -> list[int]:
-        """One signed 64-bit key a band; two documents with an equal key at the same band are candidates."""
+        """One signed 64-bit key a band; two documents with an equal key at the same band are candidates. A text
+        without a token has none: it is like no other."""
+        if (signature == 2**32 - 1).all():
+            return []
         rows = signature.reshape(self.bands, self.rows)
         keys = [xxhash.xxh64_intdigest(row.tobytes(), seed=band) for band, row in enumerate(rows)]
         return [key - 2**64 if key >= 2**63 else key for key in keys]
@@ -72,23 +75,24 @@ def optimal_bands(jaccard: float, permutations: int) -> tuple[int, int]:
 
 def union_signatures(
     batches: Iterator[pa.RecordBatch], minhash: MinHash
-) -> Iterator[tuple[pa.RecordBatch, int, str, np.ndarray, int]]:
+) -> Iterator[tuple[tuple[str, str], np.ndarray, int]]:
     """Signatures of repositories: consecutive files of one repository, in any order, are one set of shingles.
 
-    Yields (a batch of its last file, rows, repository, signature, characters). The signature of a union of sets
-    is the least of their signatures, so the order of files does not matter and memory is one signature.
+    Yields (source and repository, signature, characters). The signature of a union of sets is the least of their
+    signatures, so the order of files does not matter and memory is one signature.
     """
-    name, rows, chars = None, 0, 0
+    name, chars = None, 0
     least = np.empty(0)
     for batch in batches:
-        for repository, text in zip(batch["repository"].to_pylist(), batch["text"].to_pylist(), strict=True):
-            if repository != name:
+        columns = (batch[column].to_pylist() for column in ("source", "repository", "text"))
+        for source, repository, text in zip(*columns, strict=True):
+            if (source, repository) != name:
                 if name is not None:
-                    yield batch, rows, name, least, chars
-                name, rows, chars = repository, 0, 0
+                    yield name, least, chars
+                name, chars = (source, repository), 0
                 least = np.full(minhash.bands * minhash.rows, 2**32 - 1, np.uint32)
-            rows += 1
+            text = text or ""
             chars += len(text)
             np.minimum(least, minhash.signature(text), out=least)
     if name is not None:
-        yield batch, rows, name, least, chars
+        yield name, least, chars

@@ -47,7 +47,7 @@ def url_key(url: str | None) -> int:
 
 def path_prefixes(url: str) -> list[str]:
     """`site.org/a/b/c.html` -> [`site.org/a`, `site.org/a/b`]: the folders a page lies in, to `DEPTH`."""
-    bare = url.partition("://")[2].partition("?")[0].partition("#")[0]
+    bare = canonical_url(url).partition("://")[2].partition("?")[0].partition("#")[0]
     host, *folders = bare.split("/")
     return ["/".join([host, *folders[:depth]]) for depth in range(1, min(len(folders), DEPTH + 1))]
 
@@ -60,9 +60,12 @@ class Rule:
     cut: float
     paths: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_paths", frozenset(path.rstrip("/") for path in self.paths))
+
     def accepts(self, url: str) -> bool:
         """Whether a page lies under an accepted path."""
-        return bool(self.paths) and not set(self.paths).isdisjoint(path_prefixes(url))
+        return bool(self.paths) and any(prefix in self._paths for prefix in path_prefixes(url or ""))
 
     def collects(self, url: str, score: float, seeds: frozenset[int]) -> str | None:
         """Why the page is collected (`score`, `path`, `seed`), or None."""
@@ -104,15 +107,16 @@ def accept_paths(
         for row in mine
         if row["kind"] == "domain" and row["collected"] > domain_share * row["pages"]
     }
-    accepted: list[str] = []
+    accepted: set[str] = set()
     for row in sorted(mine, key=lambda row: row["key"]):
         if row["kind"] != "path" or row["pages"] < min_pages or row["collected"] < path_share * row["pages"]:
             continue
         domain, prefix = row["key"].split(" ", 1)
-        inside = any(prefix == path or prefix.startswith(path + "/") for path in accepted)
+        folders = prefix.split("/")
+        inside = any("/".join(folders[:depth]) in accepted for depth in range(1, len(folders) + 1))
         if domain in domains and not inside:
-            accepted.append(prefix)
-    return accepted
+            accepted.add(prefix)
+    return sorted(accepted)
 
 
 def read_scored(paths: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
@@ -194,8 +198,9 @@ class Statistics:
                     old = rule.target in earlier and (
                         earlier[rule.target].collects(row["url"], row[f"{rule.target}@1"], seeds) is not None
                     )
-                    keys = [("total", ""), ("domain", row["domain"])]
-                    keys += [("path", f"{row['domain']} {prefix}") for prefix in path_prefixes(row["url"])]
+                    domain = row["domain"] or ""  # loose files have none
+                    keys = [("total", ""), ("domain", domain)]
+                    keys += [("path", f"{domain} {prefix}") for prefix in path_prefixes(row["url"] or "")]
                     for kind, key in keys:
                         entry = counts.setdefault((rule.target, kind, key), [0, 0, 0])
                         entry[0] += 1

@@ -91,12 +91,13 @@ class Chunks:
     """Function: parts of documents to rows of `CHUNK`. Their source is `name`, or each row's `target` or `source`."""
 
     tokenizer: str
+    mark: str  # of the tokenizer's content
     sequence_length: int
     read: Any  # paths -> batches of documents
     name: str | None
 
     def __call__(self, paths: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-        tokenizer = load(self.tokenizer)
+        tokenizer = load(self.tokenizer, self.mark)
         schema = pa.schema([*CHUNK, *VERDICT])
         for batch in self.read(paths):
             for place in range(batch.num_rows):  # one by one: a repository is large as Python objects
@@ -106,7 +107,7 @@ class Chunks:
                     yield pa.RecordBatch.from_pylist(rows[start : start + 512], schema)
 
     def cut(self, row: dict[str, Any], tokenizer: TextTokenizer) -> Iterator[dict[str, Any]]:
-        text = row["text"]
+        text = row["text"] or ""
         ids, starts = tokenizer.encode_with_offsets(text)
         files = row.get("files") or []
         seams = sorted(file["start"] for file in files)

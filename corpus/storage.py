@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import posixpath
+import re
 import uuid
 from collections.abc import Iterator
 from typing import IO, Any
@@ -17,6 +18,7 @@ from corpus.errors import LodeError
 
 # Small row groups are read at random by the training loader and keep a worker's memory flat.
 ROW_GROUP_ROWS = 512
+SCRATCH = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -31,6 +33,12 @@ def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 def is_local(path: str) -> bool:
     return "://" not in path or path.startswith("file://")
+
+
+def absolute(path: str) -> str:
+    """A local path from the root (also of a `file://` URL), any other URL as it is; without a slash at its end."""
+    whole = os.path.abspath(filesystem(path)[1]) if is_local(path) else path
+    return whole.rstrip("/") or "/"
 
 
 def join(folder: str, *names: str) -> str:
@@ -63,7 +71,11 @@ def visible_names(path: str) -> list[str]:
 
 
 def remove_folder_contents(path: str) -> None:
-    """Delete what `visible_names` names."""
+    """Delete what `visible_names` names, and what a killed process left half written."""
+    fs, inside = filesystem(path)
+    for entry in fs.find(inside) if fs.exists(inside) else []:
+        if SCRATCH.fullmatch(posixpath.basename(entry)):
+            fs.rm(entry)
     for name in visible_names(path):
         remove(join(path, name))
 
@@ -82,8 +94,15 @@ def atomic_write(path: str) -> Iterator[IO[bytes]]:
     """
     fs, inside = filesystem(path)
     if not is_local(path):
-        with fs.open(inside, "wb") as file:
+        file = fs.open(inside, "wb", autocommit=False)
+        try:
             yield file
+            file.close()
+            file.commit()
+        except BaseException:
+            with contextlib.suppress(Exception):
+                file.discard()
+            raise
         return
     os.makedirs(os.path.dirname(inside), exist_ok=True)
     scratch = f"{os.path.dirname(inside)}/.{os.path.basename(inside)}.{uuid.uuid4().hex}"
@@ -137,7 +156,9 @@ def expand(paths: list[str]) -> list[str]:
         matches = fs.glob(inside) if glob.has_magic(inside) and not fs.exists(inside) else [inside]
         here: set[str] = set()
         for match in matches:
-            if fs.isdir(match):
+            if fs.isdir(match) and fs.exists(join(match, "_lode.json")):
+                here.update(fs.glob(join(match, "part-*.parquet")))
+            elif fs.isdir(match):
                 here.update(name for name in fs.find(match) if not posixpath.basename(name).startswith("."))
             elif fs.exists(match):
                 here.add(match)

@@ -84,6 +84,9 @@ class TextTokenizer:
             tokenizer = Tokenizer.from_str(content.decode("utf-8"))
         except Exception as error:  # the library raises bare Exception
             raise LodeError(f"{path}: not a Hugging Face tokenizer.json ({error}).") from None
+        # Published files often carry the truncation of the model they came with; it would cut documents short.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         loaded = cls(tokenizer, xxhash.xxh3_128_hexdigest(content))
         for role, names in SPECIAL.items():
             ids = [tokenizer.token_to_id(name) for name in names]
@@ -97,7 +100,8 @@ class TextTokenizer:
 
     @property
     def vocabulary_size(self) -> int:
-        return self.tokenizer.get_vocab_size(with_added_tokens=True)
+        """Rows that an embedding needs: ids may have gaps."""
+        return max(self.tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
     @cached_property
     def _reserved(self) -> re.Pattern[str] | None:
@@ -157,9 +161,9 @@ class TextTokenizer:
         return self.tokenizer.decode(ids, skip_special_tokens=False)
 
 
-@lru_cache(maxsize=4)
-def load(path: str) -> TextTokenizer:
-    """A tokenizer, loaded once in a process."""
+@lru_cache(maxsize=2)
+def load(path: str, mark: str) -> TextTokenizer:
+    """A tokenizer, loaded once in a process. `mark` changes with the file's content: workers outlive a run."""
     return TextTokenizer.load(path)
 
 

@@ -123,9 +123,9 @@ class Classifier:
             )
 
 
-@lru_cache(maxsize=4)
-def load(path: str) -> Classifier:
-    """A classifier, loaded once in a process."""
+@lru_cache(maxsize=8)
+def load(path: str, mark: str) -> Classifier:
+    """A classifier, loaded once in a process. `mark` changes with the model: workers outlive a run."""
     return Classifier(path)
 
 
@@ -156,15 +156,18 @@ class Score:
     """Transform: the columns that identify a page, and a column of probabilities for each model."""
 
     models: tuple[tuple[str, str], ...]  # (column name, path of the model)
+    mark: str  # changes with the models' content
 
     def schema(self, rows: pa.Schema) -> pa.Schema:
         kept = [rows.field(name) for name in ("id", "url", "domain")]
         return pa.schema([*kept, *(pa.field(name, pa.float32()) for name, _ in self.models)])
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        models = [load(path) for _, path in self.models]
+        if load.cache_info().currsize >= 8 - len(self.models):
+            load.cache_clear()  # models of earlier rounds would fill the memory
+        models = [load(path, self.mark) for _, path in self.models]
         for batch in batches:
-            texts = [normalise(text) for text in batch.column("text").to_pylist()]
+            texts = [normalise(text or "") for text in batch.column("text").to_pylist()]
             scores = [pa.array([model.score(t) for t in texts], pa.float32()) for model in models]
             nothing = pa.nulls(batch.num_rows, pa.string())
             yield pa.RecordBatch.from_arrays(

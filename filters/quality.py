@@ -11,7 +11,6 @@ import pyarrow as pa
 from corpus.schema import judged
 from filters.language import detect_language
 
-LINE = re.compile(r"[^\n]*[^\s][^\n]*")
 WORD = re.compile(r"\w+")
 
 
@@ -43,6 +42,7 @@ class Quality:
             languages: list[str | None] = []
             verdicts: list[tuple[str, str] | None] = []
             for text in batch.column("text").to_pylist():
+                text = text or ""
                 language = detect_language(text)
                 languages.append(language)
                 verdicts.append(self.verdict(text, language))
@@ -62,7 +62,7 @@ class Quality:
         solid = len(text) - sum(map(str.isspace, text))
         if letters < self.min_letters * solid:
             return "few_letters", f"{letters / max(solid, 1):.3f}"
-        lines = [line.strip() for line in LINE.findall(text)]
+        lines = [line for line in map(str.strip, text.split("\n")) if line]
         repeated = sum(len(line) * (count - 1) for line, count in Counter(lines).items())
         total = sum(map(len, lines))
         if repeated > self.max_repeated_lines * total:

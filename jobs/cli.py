@@ -1,10 +1,13 @@
 """The `lode` command. Each command is a few lines here and its work elsewhere."""
 
 import errno
+import logging
+import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
+from pydantic import ValidationError
 
 from corpus.errors import LodeError
 from jobs import cli_corpus, cli_model
@@ -32,21 +35,19 @@ def run_in(work_folder: str, recipe: Any, master: str | None, until: str | None,
     from jobs.engine import Work
     from jobs.pipeline import run_recipe
     from jobs.progress import Progress
+    from jobs.report import write_report
     from jobs.spark import Spark
 
-    log = (
-        storage.join(work_folder, "logs", "spark.log") if storage.is_local(work_folder) else "logs/spark.log"
-    )
+    local = storage.is_local(work_folder)
+    log = storage.join(storage.absolute(work_folder) if local else os.getcwd(), "logs", "spark.log")
     spark = Spark(master, recipe.spark, log)
     try:
         with Progress(quiet) as progress, Work(work_folder, spark, progress) as work:
-            storage.write_json(work.path("recipe.json"), recipe.model_dump(mode="json"))
+            storage.write_json(work.path("recipe.json"), recipe.model_dump(mode="json", exclude={"spark"}))
             run_recipe(work, recipe, until)
-            from jobs.report import write_report
-
-            page = write_report(work_folder) if storage.is_local(work_folder) else None
     finally:
         spark.stop()
+    page = write_report(work_folder.removeprefix("file://")) if local else None
     if progress.ran == 0:
         progress.say(f"Nothing to do: all {progress.skipped} stages in {work_folder} are up to date.")
     if page:
@@ -98,10 +99,11 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" ({error.filename})" if error.filename else ""
         return f"No space left on device{where}: free some, or choose another folder for the results."
-    if isinstance(
-        error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError | FileExistsError
-    ):
+    if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'a file'}: {error.strerror}."
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}."
     return None
 
 
@@ -109,19 +111,29 @@ def main() -> None:
     """Entry point: an error is one sentence and exit status 1; `--debug`, anywhere, shows the traceback."""
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    if not debug:
+        logging.disable(logging.ERROR)  # Spark's gateway logs the traceback of an interrupted call
     try:
         app(args=arguments, prog_name="lode")
-    except KeyboardInterrupt:
-        print("lode: stopped; run the same command again to go on.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == 130:  # typer's word for Ctrl-C
+            leave("stopped; run the same command again to go on.", 130)
+        raise
     except Exception as error:
         if debug:
             raise
         sentence = explain(error)
         if sentence is None:
             sentence = f"{type(error).__name__}: {error} (this is a fault in Lode; --debug shows where)"
-        print(f"lode: {' '.join(sentence.split())}", file=sys.stderr)
-        sys.exit(1)
+        leave(sentence, 1)
+
+
+def leave(sentence: str, status: int) -> NoReturn:
+    """Say one sentence and end at once: threads of Spark's gateway may have more to say, and nobody asked."""
+    print(f"lode: {' '.join(sentence.split())}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

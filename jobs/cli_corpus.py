@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -14,12 +15,15 @@ from jobs.cli_options import Json, Master, Out, Quiet
 
 
 @contextlib.contextmanager
-def work_in(out: str, master: str | None, quiet: bool) -> Iterator[Any]:
-    """A work folder with an engine, for one command."""
+def work_in(out: str, master: str | None, quiet: bool, reads: str | None = None) -> Iterator[Any]:
+    """A work folder with an engine, for one command that reads a dataset somewhere else."""
+    from corpus import storage
     from jobs.engine import Work
     from jobs.progress import Progress
     from jobs.spark import Spark
 
+    if reads and (storage.absolute(reads) + "/").startswith(storage.absolute(out) + "/"):
+        raise LodeError(f"--out {out}: what the command reads is in there; choose another folder.")
     spark = Spark(master, {}, os.path.join(tempfile.gettempdir(), f"lode-spark-{os.getuid()}.log"))
     try:
         with Progress(quiet) as progress, Work(out, spark, progress) as work:
@@ -99,7 +103,7 @@ def mine(
         precision=precision,
         classifier=Classifier(bucket=bucket),
     )
-    with work_in(out, master, quiet) as work:
+    with work_in(out, master, quiet, pages) as work:
         done(run(work, open_dataset(pages, ("id", "text", "url", "domain")), section, seed), as_json)
 
 
@@ -145,10 +149,11 @@ def classify_score(
     from jobs.engine import HERE, Account, fingerprint_files, open_dataset
     from jobs.worker import Task
 
-    load(model)
+    mark = fingerprint_files([model])
+    load(model, mark)
     before = open_dataset(input, ("id", "text", "url", "domain"))
-    function = Score((("score", model),))
-    with work_in(out, master, quiet) as work:
+    function = Score((("score", model),), mark)
+    with work_in(out, master, quiet, input) as work:
 
         def build(folder: str) -> Account:
             tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
@@ -156,7 +161,7 @@ def classify_score(
                 work.map_parts(folder, tasks, function.schema(before.schema), function), "documents"
             )
 
-        marks = {"documents": before.fingerprint, "model": fingerprint_files([model])}
+        marks = {"documents": before.fingerprint, "model": mark}
         done(work.stage(HERE, ("filters/classifier.py",), {}, marks, build), as_json)
 
 
@@ -181,7 +186,7 @@ def dedup(
     if profile not in ("prose", "math", "code"):
         raise LodeError(f"--profile {profile}: valid are prose, math and code.")
     before = open_dataset(input, ("id", "url", "text"))
-    with work_in(out, master, quiet) as work:
+    with work_in(out, master, quiet, input) as work:
         done(deduplicate(work, HERE, before, jaccard, permutations, ngram, profile, seed), as_json)
 
 
@@ -202,7 +207,7 @@ def decontaminate(
     from jobs.web import decontaminate as run
 
     section = DecontaminateSection(benchmarks=benchmarks, **({"fields": field} if field else {}))
-    with work_in(out, master, quiet) as work:
+    with work_in(out, master, quiet, input) as work:
         done(run(work, HERE, open_dataset(input), section, "documents"), as_json)
 
 
@@ -267,7 +272,7 @@ def order(
     from jobs.recipe import CodeSection
 
     before = open_dataset(input, ("id", "text", "source", "repository", "path", "language"))
-    with work_in(out, master, quiet) as work:
+    with work_in(out, master, quiet, input) as work:
         done(repositories.repositories(work, before, CodeSection(order=order), seed, HERE), as_json)
 
 
@@ -311,6 +316,8 @@ def tokenizer_check(
             texts += zip(batch["language"].to_pylist(), batch["text"].to_pylist(), strict=True)
             if len(texts) >= documents:
                 break
+        if len(texts) >= documents:
+            break
     found = check(loaded, texts[:documents])
     changed = f"{found['inexact_round_trips']} of {found['texts']} texts come back changed"
     lines = [f"{found['vocabulary_size']:,} entries; {changed}"]
@@ -328,7 +335,7 @@ def pack(
     out: Annotated[str, typer.Option(help="Work folder; shards are in its shards/ and heldout/.")],
     sequence_length: Annotated[int, typer.Option(min=16)] = 4096,
     tokens: Annotated[
-        int | None, typer.Option(help="Tokens at most [default: what max-epochs allows]")
+        int | None, typer.Option(help="About so many tokens, at most (default: what max-epochs allows)")
     ] = None,
     max_epochs: float = 4,
     fim_rate: Annotated[
@@ -362,7 +369,8 @@ def pack(
     with work_in(out, master, quiet) as work:
         made = stages.tokenizer(work, parts, TokenizerSection(path=tokenizer), seed)
         windows = stages.tokenized(work, parts, made, section)
-        shards, _ = stages.shards(work, windows, made, mixture, fim, section, seed)
+        aside = stages.heldout(work, windows, made, section, seed)
+        shards = stages.shards(work, windows, aside, made, mixture, fim, section, seed)
         done(shards, as_json)
 
 
@@ -395,7 +403,9 @@ def inspect(
         table.add_column(column, justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*("" if value is None else printable(value) for value in row))
-    Console(highlight=False, markup=False).print(table)
+    # A terminal has a width; a file or a pipe gets every character.
+    wide = None if sys.stdout.isatty() else 100_000
+    Console(highlight=False, markup=False, width=wide).print(table)
     if sql is None:
         names = [
             name
@@ -414,7 +424,7 @@ def printable(value: Any) -> str:
 def report(
     work: Annotated[str, typer.Argument(help="A work folder.")],
     out: Annotated[
-        str | None, typer.Option(help="File for the page [default: report.html in the folder]")
+        str | None, typer.Option(help="File for the page (default: report.html in the folder)")
     ] = None,
 ) -> None:
     """One HTML page that shows what is in a work folder; it needs no network."""

@@ -10,7 +10,7 @@ from jobs.cli_options import Json, Quiet, Set
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe with a [train] table.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe with a table `train`.")],
     shards: Annotated[str, typer.Option(help="Folder of packed sequences.")],
     out: Annotated[str, typer.Option(help="Run directory; a run that was stopped goes on.")],
     heldout: Annotated[str | None, typer.Option(help="Packed sequences to measure the loss on.")] = None,

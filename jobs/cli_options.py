@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 Master = Annotated[
-    str | None, typer.Option(help="Spark master: local[N], spark://…, yarn, k8s://… [default: local[*]]")
+    str | None,
+    typer.Option(help="Spark master: local[N], spark://…, yarn, k8s://… (default: local with all cores)"),
 ]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Change a setting, such as pack.sequence_length=1024.")

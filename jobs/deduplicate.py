@@ -64,19 +64,16 @@ class Signatures:
             for row in batch.to_pylist():
                 # The first two keys are exact: the page's address and its text.
                 exact = [self.key("url", canonical_url(row["url"]) if row["url"] else row["id"])]
-                exact.append(self.key("text", row["text"]))
-                bands = self.minhash.band_keys(self.minhash.signature(row["text"]))
-                yield {"name": row["id"], "size": len(row["text"]), "keys": exact + bands}
+                text = row["text"] or ""
+                exact.append(self.key("text", text))
+                bands = self.minhash.band_keys(self.minhash.signature(text))
+                yield {"name": row["id"], "size": len(text), "keys": exact + bands}
 
     def repositories(self, path: str) -> Iterator[dict[str, Any]]:
-        batches = storage.read_parquet(path, ["repository", "text"])
-        for _, _, name, signature, chars in union_signatures(batches, self.minhash):
-            bands = self.minhash.band_keys(signature)
-            yield {
-                "name": name,
-                "size": chars,
-                "keys": [self.key("url", name), self.key("text", name), *bands],
-            }
+        batches = storage.read_parquet(path, ["source", "repository", "text"])
+        for name, signature, chars in union_signatures(batches, self.minhash):
+            exact = [self.key("url", "\n".join(name)), self.key("text", "\n".join(name))]
+            yield {"name": name[1], "size": chars, "keys": exact + self.minhash.band_keys(signature)}
 
     @staticmethod
     def key(kind: str, value: str) -> int:
@@ -142,9 +139,9 @@ class ReadWithFates:
         place, last = -1, None
         for batch in storage.read_parquet(path):
             verdicts = []
-            names = (
-                batch.column("repository").to_pylist() if self.unit == "repository" else range(batch.num_rows)
-            )
+            names: Any = range(batch.num_rows)
+            if self.unit == "repository":
+                names = zip(batch["source"].to_pylist(), batch["repository"].to_pylist(), strict=True)
             for name in names:
                 if self.unit == "document" or name != last:
                     place, last = place + 1, name
@@ -174,13 +171,11 @@ def deduplicate(
         tasks = tuple(Task(part, (path,)) for part, path in enumerate(before.parts))
         spark = work.spark.session
         work.progress.update(0, 4, note="signatures")
-        signatures = (
-            spark.range(0, len(tasks), 1, len(tasks))
-            .mapInArrow(
+        signatures = work.checkpoint(
+            spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(
                 ReadSignatures(tasks, Signatures(minhash, unit)),
                 "node long, name string, size long, keys array<long>",
             )
-            .localCheckpoint()
         )
         work.progress.update(1, 4, note="clusters")
         fates = lost_nodes(work, signatures)
@@ -195,7 +190,7 @@ def deduplicate(
 
     parameters = {"jaccard": jaccard, "permutations": permutations, "ngram": ngram, "profile": profile}
     parameters |= {"seed": seed, "unit": unit}
-    rooms = ("corpus/minhash.py", "corpus/ngrams.py", "corpus/urls.py", "jobs/deduplicate.py")
+    rooms = ("corpus/minhash.py", "corpus/urls.py", "jobs/deduplicate.py")
     return work.stage(name, rooms, parameters, {"documents": before.fingerprint}, build)
 
 
@@ -244,7 +239,7 @@ def components(work: Work, edges: Any) -> Any:
     """
     from pyspark.sql import functions as F
 
-    edges = edges.where("u <> v").localCheckpoint()
+    edges = work.checkpoint(edges.where("u <> v"))
     before = None
     while True:
         # Large star: tie every larger neighbour of a node to the least of its neighbourhood.
@@ -260,8 +255,8 @@ def components(work: Work, edges: Any) -> Any:
         small = joined.select(F.col("v").alias("u"), F.col("m").alias("v")).union(
             joined.select("u", F.col("m").alias("v"))
         )
-        edges = small.where("u <> v").distinct().localCheckpoint()
-        state = work.collect(edges.agg(F.count("*"), F.sum(F.hash("u", "v").cast("long"))))[0]
+        edges = work.checkpoint(small.where("u <> v").distinct())
+        state = work.collect(edges.agg(F.count("*"), F.sum(F.xxhash64("u", "v") % 2**31)))[0]
         if tuple(state) == before:
             break
         before = tuple(state)

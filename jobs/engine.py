@@ -6,10 +6,12 @@ fingerprint: the stage is skipped. No manifest: it did not finish, and runs agai
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,9 +29,11 @@ from jobs.progress import Progress
 from jobs.spark import Spark, code_version, first_cause
 from jobs.worker import Counts, MapParts, Task, WriteBuckets
 
-MANIFEST = "_lode.json"
+MANIFEST, RUNNING = "_lode.json", "_running.json"
+STAGE_NAMES = re.compile(r"part-\d+\.parquet|dropped|clusters|_counts|_running\.json")
 # The name of a stage that is the work folder itself: what `lode dedup --out DIR` and its like write.
 HERE = "."
+EVERY_STAGE = ("corpus/schema.py", "corpus/storage.py", "jobs/engine.py", "jobs/worker.py")
 VERSION = "0.1.0"
 
 
@@ -55,15 +59,26 @@ class Stage:
 
 def open_dataset(path: str, needs: tuple[str, ...] = ("id", "text")) -> Stage:
     """A dataset as a stage: a stage's own folder, or any Parquet file, folder or glob with the columns it needs."""
+    path = storage.absolute(path)
     parts = storage.parquet_parts(path)
-    columns = storage.parquet_schema(parts[0]).names
+    schema = storage.parquet_schema(parts[0])
+    columns = schema.names
+    if reserved := {"reason", "detail"} & set(columns):
+        raise LodeError(f"{parts[0]}: the column {min(reserved)!r} has a meaning of its own here; rename it.")
     if missing := [name for name in needs if name not in columns]:
         raise LodeError(
             f"{parts[0]}: the column {missing[0]!r} is missing; it has {', '.join(columns[:12])}."
         )
+    for name in needs:
+        if schema.field(name).type not in (pa.string(), pa.large_string()):
+            raise LodeError(
+                f"{parts[0]}: the column {name!r} is {schema.field(name).type}; text was expected."
+            )
     manifest = storage.read_json(storage.join(path, MANIFEST))
     if manifest and "fingerprint" in manifest:
         return Stage(path, manifest)
+    if storage.exists(storage.join(path, RUNNING)):
+        raise LodeError(f"{path}: this stage did not finish; run the command that makes it again.")
     rows = sum(map(storage.parquet_rows, parts))
     folder = storage.filesystem(path)[0].isdir(storage.filesystem(path)[1])
     made_up = {"fingerprint": fingerprint_files(parts), "rows_out": rows, "rows_written": rows, "dropped": {}}
@@ -84,7 +99,8 @@ class Work:
     """A work folder in use by this process, and the engine that fills it."""
 
     def __init__(self, folder: str, spark: Spark, progress: Progress):
-        self.folder = folder.rstrip("/") or "/"
+        # Executors run in folders of their own, so a relative path would mean another place to each.
+        self.folder = storage.absolute(folder)
         self.spark = spark
         self.progress = progress
         self._lock: Any = None
@@ -129,28 +145,31 @@ class Work:
             resumes: `build` goes on from what an unfinished run with the same fingerprint left.
         """
         folder = self.path(name) if name != HERE else self.folder
+        shown = name if name != HERE else os.path.basename(folder)
         identity = {
             "stage": name,
-            "code": code_version((*rooms, "jobs/engine.py", "jobs/worker.py")),
+            "code": code_version((*rooms, *EVERY_STAGE)),
             "parameters": parameters,
             "inputs": inputs,
         }
         fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
         manifest = storage.read_json(storage.join(folder, MANIFEST))
         if manifest and manifest.get("fingerprint") == fingerprint:
-            self.progress.skip(name, summary(manifest))
+            self.progress.skip(shown, summary(manifest))
             return Stage(folder, manifest)
-        self.progress.start(name)
-        marker = storage.join(folder, "_running.json")
+        self.progress.start(shown)
+        marker = storage.join(folder, RUNNING)
         if not (resumes and storage.read_json(marker) == {"fingerprint": fingerprint} and not manifest):
-            self._clear(folder, bool(manifest) or storage.exists(marker))
+            self._clear(folder, name, manifest)
         storage.make_folder(folder)
         storage.write_json(marker, {"fingerprint": fingerprint})
         began = time.time()
         try:
             account = build(folder)
         except OSError as error:
-            raise disk_error(name, self.folder, error) from error
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            raise disk_error(shown, self.folder, error) from error
         storage.remove(storage.join(folder, "_counts"))
         counts = account.counts
         manifest = {
@@ -174,13 +193,21 @@ class Work:
             raise LodeError(f"{name}: rows are missing from the account; this is a fault in Lode.")
         storage.write_json(storage.join(folder, MANIFEST), manifest)
         storage.remove(marker)
-        self.progress.finish(name, summary(manifest))
+        self.progress.finish(shown, summary(manifest))
         return Stage(folder, manifest)
 
-    def _clear(self, folder: str, is_stage: bool) -> None:
+    def _clear(self, folder: str, name: str, manifest: dict[str, Any] | None) -> None:
         """Empty a stage's folder, but never a folder that something else is in."""
-        if not is_stage and (found := storage.visible_names(folder)):
-            raise LodeError(f"{folder}: holds other things ({found[0]}, ...); choose an empty or new folder.")
+        if name == HERE:
+            if manifest and manifest.get("stage") != HERE:
+                raise LodeError(
+                    f"{folder}: holds the stage {manifest.get('stage')!r}; choose another folder."
+                )
+            found = [n for n in storage.visible_names(folder) if not STAGE_NAMES.fullmatch(n)]
+            if found and not manifest and not storage.exists(storage.join(folder, RUNNING)):
+                raise LodeError(
+                    f"{folder}: holds other things ({found[0]}, ...); choose an empty or new folder."
+                )
         storage.remove_folder_contents(folder)
 
     def map_parts(
@@ -214,6 +241,8 @@ class Work:
         """Shuffle a DataFrame by its column `bucket`, sort each bucket by `order`, and write it as one part."""
         shuffled = rows.repartition(buckets, "bucket").sortWithinPartitions("bucket", *order)
         self._run(folder, shuffled, WriteBuckets(folder, schema, transform), buckets, "rows")
+        if not storage.exists(storage.join(folder, worker.part_name(0))):
+            worker.write_part(folder, 0, iter(()), schema)  # a dataset without rows still has its columns
         return self._total(folder, None)
 
     def _run(self, folder: str, rows: Any, function: Any, parts: int, unit: str) -> None:
@@ -221,12 +250,23 @@ class Work:
             failures = self.collect(rows.mapInArrow(function, "error string"))
         for row in failures:
             if row["error"]:
-                raise LodeError(f"{os.path.relpath(folder, self.folder)}: {row['error']}")
+                raise LodeError(f"{os.path.basename(folder)}: {row['error']}")
 
     def collect(self, rows: Any) -> list[Any]:
-        """Run a Spark job and bring its (few) rows here; whatever Spark says of a failure becomes a sentence."""
-        try:
+        """Run a Spark job and bring its (few) rows here."""
+        with self.spark_errors():
             return rows.collect()
+
+    def checkpoint(self, rows: Any) -> Any:
+        """Run a Spark job and keep its rows on the executors."""
+        with self.spark_errors():
+            return rows.localCheckpoint()
+
+    @contextlib.contextmanager
+    def spark_errors(self) -> Iterator[None]:
+        """Whatever Spark says of a failure, at some length, becomes a sentence."""
+        try:
+            yield
         except Exception as error:
             raise LodeError(f"a Spark job failed: {first_cause(error)} (log: {self.spark.log})") from error
 
@@ -295,10 +335,9 @@ def limited(names: list[str], limit: int | None, seed: int) -> list[str]:
     """At most `limit` of the names, chosen by a hash of each, in their order."""
     if limit is None or len(names) <= limit:
         return names
-    chosen = sorted(
-        names, key=lambda name: hashlib.sha256(f"{seed}\n{os.path.basename(name)}".encode()).digest()
-    )
-    return [name for name in names if name in set(chosen[:limit])]
+    chosen = sorted(names, key=lambda n: hashlib.sha256(f"{seed}\n{os.path.basename(n)}".encode()).digest())
+    taken = set(chosen[:limit])
+    return [name for name in names if name in taken]
 
 
 def fingerprint_files(paths: list[str]) -> str:

@@ -23,7 +23,7 @@ from jobs.engine import Account, Stage, Work
 from jobs.recipe import MineSection
 from jobs.worker import Counts, Task
 
-ROOMS = ("corpus/mining.py", "corpus/ngrams.py", "corpus/urls.py", "filters/classifier.py", "jobs/mine.py")
+ROOMS = ("corpus/mining.py", "filters/classifier.py", "jobs/mine.py")
 
 
 def mine(work: Work, pages: Stage, section: MineSection, seed: int, name: str = "mined") -> Stage:
@@ -86,7 +86,7 @@ def seed_stage(work: Work, name: str, inputs: list[str], seed: int) -> Stage:
             raise LodeError(f"mine.targets.{name}.seeds: no document came out of {', '.join(inputs)}.")
         return Account(total, "pages")
 
-    return work.stage(f"mining/seeds/{name}", web.PAGE_ROOMS, {}, {"files": mark}, build)
+    return work.stage(f"mining/seeds/{name}", (*web.PAGE_ROOMS, "jobs/mine.py"), {}, {"files": mark}, build)
 
 
 def seed_keys(stage: Stage) -> frozenset[int]:
@@ -204,7 +204,8 @@ def train_models(
 def score(work: Work, name: str, pages: Stage, models: Stage) -> Stage:
     """Every page's probability under every target's model; kept as columns, never thrown away."""
     targets = list(models.manifest["models"])
-    function = Score(tuple((t, storage.join(models.folder, f"{t}.bin")) for t in targets))
+    paths = tuple((t, storage.join(models.folder, f"{t}.bin")) for t in targets)
+    function = Score(paths, models.fingerprint)
 
     def build(folder: str) -> Account:
         counts = work.map_parts(
@@ -237,7 +238,6 @@ def statistics(
         grouped = work_rows.groupBy("target", "kind", "key").sum("pages", "collected", "collected_before")
         # Domains without a collected page and prefixes of a page or two decide nothing; they stay on the cluster.
         some = "`sum(collected)` > 0"
-        some = "`sum(collected)` > 0"
         wanted = grouped.where(
             f"kind = 'total' or (kind = 'domain' and {some}) "
             f"or (kind = 'path' and `sum(pages)` >= {section.min_pages} and {some})"
@@ -256,6 +256,7 @@ def statistics(
             )
             for rule in rules
         }
+        taken = {target: set(paths) for target, paths in accepted.items()}
         totals = {row["target"]: row for row in rows if row["kind"] == "total"}
         found = {
             target: {
@@ -275,7 +276,7 @@ def statistics(
                     for r in rows
                     if r["target"] == target
                     and r["kind"] == "path"
-                    and r["key"].split(" ", 1)[1] in accepted[target]
+                    and r["key"].split(" ", 1)[1] in taken[target]
                 ),
             }
             for target, row in totals.items()

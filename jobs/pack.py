@@ -70,7 +70,11 @@ def tokenizer(work: Work, parts: list[Part], section: TokenizerSection, seed: in
 
     inputs = {"path": fingerprint_files([section.path])} if section.path else fingerprints(parts)
     return work.stage(
-        "tokenizer", ("corpus/tokens.py",), section.model_dump() | {"seed": seed}, inputs, build
+        "tokenizer",
+        ("corpus/mining.py", "corpus/tokens.py", "jobs/pack.py"),
+        section.model_dump() | {"seed": seed},
+        inputs,
+        build,
     )
 
 
@@ -105,14 +109,18 @@ def tokenized(work: Work, parts: list[Part], tokens: Stage, section: PackSection
 
     def build(folder: str) -> Account:
         sources = [(part.name, file) for part in parts for file in part.stage.parts]
-        cut = {name: Chunks(path, section.sequence_length, read_parts, name) for name, _ in sources}
+        cut = {
+            name: Chunks(path, tokens.fingerprint, section.sequence_length, read_parts, name)
+            for name, _ in sources
+        }
         tasks = [Task(number, (str(number), file)) for number, (_, file) in enumerate(sources)]
         read = CutParts(tuple(cut[name] for name, _ in sources))
         return Account(work.map_parts(folder, tasks, CHUNK, read=read, unit="windows"), "windows")
 
     inputs = fingerprints(parts) | {"tokenizer": tokens.fingerprint}
     rooms = ("corpus/packing.py", "corpus/tokens.py", "jobs/pack.py")
-    return work.stage("tokenized", rooms, {"sequence_length": section.sequence_length}, inputs, build)
+    parameters = {"sequence_length": section.sequence_length, "names": [part.name for part in parts]}
+    return work.stage("tokenized", rooms, parameters, inputs, build)
 
 
 @dataclass(frozen=True)
@@ -170,7 +178,7 @@ def held_out_documents(work: Work, windows: Stage, target: int, seed: int) -> di
     """
     from pyspark.sql import functions as F
 
-    documents = tally(work, windows, by_document=True).localCheckpoint()
+    documents = work.checkpoint(tally(work, windows, by_document=True))
     chosen: dict[str, list[str]] = {}
     for source in sorted(row["source"] for row in work.collect(documents.select("source").distinct())):
         here = documents.where((F.col("source") == source) & (F.col("tokens") <= target))
@@ -196,6 +204,7 @@ class Place:
 
     tasks: tuple[Task, ...]
     tokenizer: str
+    mark: str  # of the tokenizer's content
     sequence_length: int
     buckets: int
     seed: int
@@ -234,7 +243,7 @@ class Place:
             yield self.placed(row, epoch, chunk_key(self.seed, epoch, name, number))
 
     def placed(self, row: dict[str, Any], epoch: int, key: int) -> dict[str, Any]:
-        tokenizer = load(self.tokenizer)
+        tokenizer = load(self.tokenizer, self.mark)
         tokens, cut = row["tokens"], False
         fim = self.fim.get(row["source"])
         if fim is not None:
@@ -254,40 +263,55 @@ class Place:
                 "tokens": tokens, "reason": None, "detail": None}  # fmt: skip
 
 
+PACK_ROOMS = ("corpus/mining.py", "corpus/packing.py", "corpus/tokens.py", "fim", "jobs/pack.py")
+
+
+def pack_into(work: Work, folder: str, place: Place, extra: dict[str, Any]) -> Account:
+    """Place windows, shuffle them and write packed sequences."""
+    rows = work.spark.session.range(0, len(place.tasks), 1, len(place.tasks))
+    special = load(place.tokenizer, place.mark).special
+    packing = Pack(place.sequence_length, special.get("pad", special["eos"]))
+    placed = rows.mapInArrow(place, spark_schema(PLACED))
+    counts = work.write_buckets(folder, placed, SEQUENCE, packing, place.buckets, ["key", "id", "tokens"])
+    return Account(counts, "windows", extra | {"shards": shard_facts(work, folder, place)})
+
+
+def place_all(windows: Stage, tokens: Stage, section: PackSection, seed: int, **changes: Any) -> Place:
+    """Windows to one bucket, each once, as they are; `changes` say otherwise."""
+    tasks = tuple(Task(part, (file,)) for part, file in enumerate(windows.parts))
+    path = storage.join(tokens.folder, "tokenizer.json")
+    settings = {"buckets": 1, "seed": seed, "epochs": {}, "fim": {}, "left_out": frozenset()} | changes
+    return Place(tasks, path, tokens.fingerprint, section.sequence_length, **settings)
+
+
+def heldout(work: Work, windows: Stage, tokens: Stage, section: PackSection, seed: int) -> Stage:
+    """Whole documents of each source, kept aside and packed under `heldout/`."""
+
+    def build(folder: str) -> Account:
+        documents = held_out_documents(work, windows, section.held_out_tokens, seed)
+        only = frozenset(name for names in documents.values() for name in names)
+        place = place_all(windows, tokens, section, seed, only=only)
+        return pack_into(work, folder, place, {"documents": documents})
+
+    parameters = section.model_dump(include={"sequence_length", "held_out_tokens"}) | {"seed": seed}
+    inputs = {"windows": windows.fingerprint, "tokenizer": tokens.fingerprint}
+    return work.stage("heldout", PACK_ROOMS, parameters, inputs, build)
+
+
 def shards(
     work: Work,
     windows: Stage,
+    aside: Stage,
     tokens: Stage,
     mixture: MixtureSection,
     fim: FimSection,
     section: PackSection,
     seed: int,
-) -> tuple[Stage, Stage]:
-    """The mixture as packed sequences under `shards/`, and whole documents kept aside under `heldout/`."""
-    path = storage.join(tokens.folder, "tokenizer.json")
-    rooms = ("corpus/packing.py", "corpus/tokens.py", "fim", "jobs/pack.py")
-    inputs = {"windows": windows.fingerprint, "tokenizer": tokens.fingerprint}
-    tasks = tuple(Task(part, (file,)) for part, file in enumerate(windows.parts))
-
-    def pack_into(folder: str, place: Place, extra: dict[str, Any]) -> Account:
-        numbers = work.spark.session.range(0, len(tasks), 1, len(tasks))
-        rows = numbers.mapInArrow(place, spark_schema(PLACED))
-        special = load(path).special
-        packing = Pack(section.sequence_length, special.get("pad", special["eos"]))
-        counts = work.write_buckets(folder, rows, SEQUENCE, packing, place.buckets, ["key", "id"])
-        return Account(counts, "windows", extra | {"shards": shard_facts(work, folder, path, section, place)})
-
-    def build_heldout(folder: str) -> Account:
-        documents = held_out_documents(work, windows, section.held_out_tokens, seed)
-        only = frozenset(name for names in documents.values() for name in names)
-        place = Place(tasks, path, section.sequence_length, 1, seed, {}, {}, frozenset(), only)
-        return pack_into(folder, place, {"documents": documents})
-
-    parameters = section.model_dump(include={"sequence_length", "held_out_tokens"}) | {"seed": seed}
-    heldout = work.stage("heldout", rooms, parameters, inputs, build_heldout)
+) -> Stage:
+    """The mixture as packed sequences under `shards/`, without the documents that are kept `aside`."""
 
     def build(folder: str) -> Account:
-        held = frozenset(name for names in heldout.manifest["documents"].values() for name in names)
+        held = frozenset(name for names in aside.manifest["documents"].values() for name in names)
         available = {
             row["source"]: row["tokens"]
             for row in work.collect(tally(work, windows, by_document=False, left_out=held))
@@ -296,18 +320,20 @@ def shards(
         epochs = mixture_epochs(weights, available, mixture.max_epochs, mixture.tokens)
         total = sum(epochs[source] * available[source] for source in epochs)
         cuts = {source: Fim(rate, fim.spm_rate, seed) for source, rate in fim.rate.items() if rate}
-        missing = [role for role in ("fim_begin", "fim_hole", "fim_end") if role not in load(path).special]
-        if cuts and missing:
+        buckets = max(1, round(total / section.tokens_per_part))
+        place = place_all(
+            windows, tokens, section, seed, buckets=buckets, epochs=epochs, fim=cuts, left_out=held
+        )
+        known = load(place.tokenizer, place.mark).special
+        if cuts and (missing := [role for role in ("fim_begin", "fim_hole", "fim_end") if role not in known]):
             raise LodeError(
                 f"fim.rate: the tokenizer has none of {', '.join(SPECIAL[missing[0]])}; set the rates to 0 or take "
                 "a tokenizer with fill-in-the-middle tokens."
             )
-        buckets = max(1, round(total / section.tokens_per_part))
-        place = Place(tasks, path, section.sequence_length, buckets, seed, epochs, cuts, held)
         mixed = {
             s: {"weight": weights[s], "tokens": available[s], "epochs": epochs[s]} for s in sorted(epochs)
         }
-        account = pack_into(folder, place, {"mixture": mixed})
+        account = pack_into(work, folder, place, {"mixture": mixed})
         facts = account.extra["shards"]
         parts = ", ".join(f"{name} {count:,}" for name, count in facts["tokens_per_source"].items())
         account.extra["headline"] = f"{account.counts.tokens:,} tokens packed: {parts}"
@@ -319,8 +345,8 @@ def shards(
         "pack": section.model_dump(exclude={"held_out_tokens"}),
         "seed": seed,
     }
-    made = work.stage("shards", rooms, parameters, inputs | {"heldout": heldout.fingerprint}, build)
-    return made, heldout
+    inputs = {"windows": windows.fingerprint, "tokenizer": tokens.fingerprint, "heldout": aside.fingerprint}
+    return work.stage("shards", PACK_ROOMS, parameters, inputs, build)
 
 
 @dataclass(frozen=True)
@@ -344,11 +370,9 @@ class Census:
                     )
 
 
-def shard_facts(
-    work: Work, folder: str, tokenizer: str, section: PackSection, place: Place
-) -> dict[str, Any]:
+def shard_facts(work: Work, folder: str, place: Place) -> dict[str, Any]:
     """What the trainer checks before it trusts shards, for the manifest."""
-    loaded = load(tokenizer)
+    loaded = load(place.tokenizer, place.mark)
     parts = tuple(storage.parquet_parts(storage.join(folder, "part-*.parquet")))
     census = Census(parts, loaded.special.get("fim_hole", -1))
     rows = work.spark.session.range(0, len(parts), 1, len(parts)).mapInArrow(
@@ -359,7 +383,7 @@ def shard_facts(
         "tokenizer_fingerprint": loaded.fingerprint,
         "vocabulary_size": loaded.vocabulary_size,
         "special_tokens": loaded.special,
-        "sequence_length": section.sequence_length,
+        "sequence_length": place.sequence_length,
         "tokens_per_source": {name: count for kind, name, count in found if kind == "source" and name},
         "padding_tokens": sum(count for kind, name, count in found if kind == "source" and not name),
         "fim_rate": {source: fim.rate for source, fim in place.fim.items()},

@@ -49,10 +49,10 @@ def run_recipe(work: Work, recipe: Recipe, until: str | None = None) -> None:
         parts += code_stages(work, recipe, done) if recipe.repositories else []
         tokens = done(pack.tokenizer(work, parts, recipe.tokenizer, recipe.seed), "tokenizer")
         windows = done(pack.tokenized(work, parts, tokens, recipe.pack), "tokenized")
-        shards, heldout = pack.shards(
-            work, windows, tokens, recipe.mixture, recipe.fim, recipe.pack, recipe.seed
+        heldout = done(pack.heldout(work, windows, tokens, recipe.pack, recipe.seed), "heldout")
+        shards = pack.shards(
+            work, windows, heldout, tokens, recipe.mixture, recipe.fim, recipe.pack, recipe.seed
         )
-        done(heldout, "heldout")
         done(shards, "shards")
         if recipe.train:
             config = recipe.training(shards.manifest["shards"]["vocabulary_size"])

@@ -59,11 +59,11 @@ class Progress:
 
     def finish(self, stage: str, summary: str, style: str = "") -> None:
         seconds = time.monotonic() - self.began
-        self._line(stage, Text(f"✓ {stage:<22} {summary}  ({span(seconds)})", style=style))
+        self._line(stage, Text(f"✓ {stage:<31} {summary}  ({span(seconds)})", style=style))
         self.ran += 1
 
     def skip(self, stage: str, summary: str) -> None:
-        self._line(stage, Text(f"= {stage:<22} {summary}  (unchanged)", style="dim"))
+        self._line(stage, Text(f"= {stage:<31} {summary}  (unchanged)", style="dim"))
         self.skipped += 1
 
     def say(self, text: str) -> None:
@@ -77,7 +77,7 @@ class Progress:
 
     def _present(self) -> Text:
         seconds = max(time.monotonic() - self.began, 1e-9)
-        text = f"▸ {self.current:<22} "
+        text = f"▸ {self.current:<31} "
         if self.total:
             text += f"{self.done / self.total:>4.0%}"
         if self.rows:

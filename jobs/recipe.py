@@ -16,6 +16,8 @@ from pretrain.presets import model_preset
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+# Names become folders and columns.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class Section(BaseModel):
@@ -69,14 +71,14 @@ class Target(Section):
 class Rest(Section):
     """Pages that no target collects: a random share of them stays, as general text under this name."""
 
-    name: str
+    name: Name
     share: Share
 
 
 class MineSection(Section):
     """The loop of DeepSeekMath: train, score, keep, widen by domain and path, until nothing new turns up."""
 
-    targets: Annotated[dict[str, Target], Field(min_length=1)]
+    targets: Annotated[dict[Name, Target], Field(min_length=1)]
     max_rounds: Count = 4
     stop_share: Share = 0.98  # stop when this share of a round's pages was collected before
     precision: Share = 0.9  # where the cut lies, on held-out examples
@@ -138,8 +140,8 @@ class TokenizerSection(Section):
 
 
 class MixtureSection(Section):
-    weights: Annotated[dict[str, Annotated[float, Field(ge=0)]], Field(min_length=1)]
-    max_epochs: Annotated[float, Field(gt=0)] = 4
+    weights: Annotated[dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=1)]
+    max_epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4
     tokens: Count | None = None
 
 
@@ -149,8 +151,8 @@ class FimSection(Section):
 
 
 class PackSection(Section):
-    sequence_length: Count = 4096
-    held_out_tokens: int = 50_000  # of each source
+    sequence_length: Annotated[int, Field(ge=16)] = 4096
+    held_out_tokens: Annotated[int, Field(ge=0)] = 50_000  # of each source
     tokens_per_part: Count = 64_000_000
 
 
@@ -166,7 +168,7 @@ class TrainSection(Section):
 class Recipe(Section):
     name: str
     seed: Annotated[int, Field(ge=0)] = 0
-    sources: Annotated[dict[str, Source], Field(min_length=1)]
+    sources: Annotated[dict[Name, Source], Field(min_length=1)]
     quality: QualitySection = QualitySection()
     mine: MineSection | None = None
     deduplicate: DeduplicateSection | None = None
@@ -196,10 +198,15 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _names_agree(self) -> "Recipe":
+        if len(set(self.parts)) < len(self.parts):
+            twice = next(name for name in self.parts if self.parts.count(name) > 1)
+            raise ValueError(f"two sources of the mixture are called {twice!r}; rename one")
         for table, names in (("mixture.weights", self.mixture.weights), ("fim.rate", self.fim.rate)):
             for name in names:
                 if name not in self.parts:
                     raise ValueError(f"{table}.{name}: there is no such source{nearest(name, self.parts)}")
+        if not any(self.mixture.weights.values()):
+            raise ValueError("mixture.weights: all of them are 0, so there is nothing to pack")
         if self.mine and not self.web:
             raise ValueError("mine: there is no source of kind `web` to mine")
         return self
@@ -241,12 +248,16 @@ def load_recipe(name: str, changes: list[str] = []) -> Recipe:  # noqa: B006 (ne
     """
     path = pathlib.Path(name)
     if path.is_file():
-        text, where = path.read_text(encoding="utf-8", errors="replace"), str(path)
-    elif path.is_dir():
-        raise LodeError(f"{name}: this is a folder; a recipe is a TOML file.")
-    elif name in recipe_names():
+        where = str(path)
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise LodeError(f"{path}: a recipe is UTF-8 text; byte {error.start} is not.") from None
+    elif name in recipe_names():  # also where a run of it has left a folder of this name
         where = f"{name}.toml"
         text = (resources.files("recipes") / where).read_text(encoding="utf-8")
+    elif path.is_dir():
+        raise LodeError(f"{name}: this is a folder; a recipe is a TOML file.")
     else:
         what = nearest(path.stem, recipe_names())
         raise LodeError(f"{name}: there is no such file, and no recipe of this name comes with Lode{what}")
@@ -276,7 +287,9 @@ def apply_change(table: dict[str, Any], change: str) -> None:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
-    # Names of Spark's own settings contain dots.
+    # Names of Spark's own settings contain dots, and their values are strings.
+    if key.startswith("spark."):
+        parsed = value.strip().strip("'\"")
     names = ["spark", key[6:]] if key.startswith("spark.") else key.strip().split(".")
     for name in names[:-1]:
         table = table.setdefault(name, {})

@@ -1,5 +1,6 @@
 """Stages from repositories to ordered documents: files, code_rules, code_deduplicated, ..., repositories."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,7 +9,8 @@ import xxhash
 
 from corpus import installed, storage
 from corpus.errors import LodeError
-from corpus.repositories import FILE, repository_batches, repository_paths
+from corpus.repositories import FILE, read_repository, repository_name, repository_paths
+from corpus.schema import to_batches, with_verdict
 from filters.code_rules import CodeRules
 from filters.licences import licence_of_files
 from jobs.engine import Account, Stage, Work, fingerprint_files, limited, spark_schema
@@ -23,12 +25,13 @@ REPOSITORIES_PER_PART = 8
 
 @dataclass(frozen=True)
 class ReadRepositories:
-    """Function of a task: files of repositories; each input is `source<newline>path`."""
+    """Function of a task: files of repositories; each input is `source<newline>name<newline>path`."""
 
     def __call__(self, inputs: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         for item in inputs:
-            source, path = item.split("\n", 1)
-            yield from repository_batches([path], source, licence_of_files)
+            source, name, path = item.split("\n", 2)
+            rows = read_repository(path, source, name, licence_of_files)
+            yield from to_batches(rows, with_verdict(FILE))
 
 
 def files(work: Work, sources: dict[str, Source], seed: int, name: str = "files") -> Stage:
@@ -38,23 +41,31 @@ def files(work: Work, sources: dict[str, Source], seed: int, name: str = "files"
         paths = limited(repository_paths(about.input), about.limit, seed)
         if not paths:
             raise LodeError(f"sources.{source}.input: no repository in {', '.join(about.input)}.")
-        found += [f"{source}\n{path}" for path in paths]
+        found += [f"{source}\n{name}\n{path}" for name, path in distinct_names(paths)]
         marks[source] = fingerprint_repositories(paths)
 
     def build(folder: str) -> Account:
         groups = [found[i : i + REPOSITORIES_PER_PART] for i in range(0, len(found), REPOSITORIES_PER_PART)]
         tasks = [Task(part, tuple(group)) for part, group in enumerate(groups)]
-        here = any(is_installed(item.split("\n", 1)[1]) for item in found)
+        here = any(is_installed(item.split("\n", 2)[2]) for item in found)
         counts = work.map_parts(folder, tasks, FILE, read=ReadRepositories(), unit="files", here=here)
         return Account(counts, "files", {"repositories": len(found)})
 
-    rooms = (
-        *(
-            f"corpus/{n}"
-            for n in ("repositories.py", "archives.py", "languages.py", "languages.toml", "charset.py")
-        ),
-    )
-    return work.stage(name, (*rooms, "filters/licences.py", "jobs/repositories.py"), {}, marks, build)
+    rooms = ("corpus/repositories.py", "corpus/languages.toml", "filters/licences.py", "jobs/repositories.py")
+    return work.stage(name, rooms, {"inputs": found}, marks, build)
+
+
+def distinct_names(paths: list[str]) -> list[tuple[str, str]]:
+    """(name, path) of each repository: its own name, with the folders above it where two share one."""
+    shown = {path: repository_name(path) for path in paths}
+    depth = 1
+    while len(set(shown.values())) < len(paths) and depth < 8:
+        depth += 1
+        seen = Counter(shown.values())
+        for path, name in shown.items():
+            if seen[name] > 1:
+                shown[path] = "/".join([*path.rstrip("/").split("/")[-depth:-1], repository_name(path)])
+    return [(shown[path], path) for path in paths]
 
 
 def fingerprint_repositories(paths: list[str]) -> str:
@@ -77,7 +88,7 @@ def code_rules(work: Work, before: Stage, section: CodeSection) -> Stage:
         tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
         return Account(work.map_parts(folder, tasks, before.schema, rules, unit="files"), "files")
 
-    rooms = ("filters/code_rules.py", "filters/code_rules.toml")
+    rooms = ("filters/code_rules.py", "filters/code_rules.toml", "jobs/repositories.py")
     return work.stage("code_rules", rooms, {"rules": section.rules}, {"files": before.fingerprint}, build)
 
 
@@ -115,5 +126,5 @@ def repositories(
         return Account(counts, "files", {"repositories": counts.rows_written})
 
     parameters = {"order": section.order, "max_chars": section.max_chars, "seed": seed}
-    rooms = ("corpus/languages.py", "corpus/languages.toml", "repo_ordering", "jobs/repositories.py")
+    rooms = ("corpus/languages.toml", "repo_ordering", "jobs/repositories.py")
     return work.stage(name, rooms, parameters, {"files": before.fingerprint}, build)

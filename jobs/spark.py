@@ -1,15 +1,18 @@
 """A Spark session: found, or started quietly, with Lode's code and packages on its executors."""
 
+import ast
 import contextlib
 import hashlib
 import importlib.metadata
 import os
 import pathlib
 import re
+import signal
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from corpus.errors import LodeError
@@ -31,7 +34,7 @@ DRIVER_ONLY = {
 }
 
 # A batch of web pages at Spark's default of 10,000 rows does not fit in memory.
-ARROW_ROWS = "256"
+ARROW_SETTING, ARROW_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch", "256"
 
 LOG4J = """
 rootLogger.level = warn
@@ -53,6 +56,7 @@ class Spark:
         self.log = log
         self._session: Any = None
         self._started_here = False
+        self._rows_before = ""
         # Executors of a local session are processes of this machine and this Python.
         self.is_local = False
 
@@ -60,7 +64,8 @@ class Spark:
     def session(self) -> Any:
         if self._session is None:
             self._session = self._find() or self._start()
-            self._session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", ARROW_ROWS)
+            self._rows_before = self._session.conf.get(ARROW_SETTING)
+            self._session.conf.set(ARROW_SETTING, ARROW_ROWS)
             if not self.is_local:
                 self._session.addArtifacts(zip_rooms(), pyfile=True)
         return self._session
@@ -78,9 +83,12 @@ class Spark:
         return f"spark {session.version}"
 
     def stop(self) -> None:
-        if self._session is not None and self._started_here:
+        if self._session is not None:
             with contextlib.suppress(Exception):
-                self._session.stop()
+                if self._started_here:
+                    self._session.stop()
+                else:
+                    self._session.conf.set(ARROW_SETTING, self._rows_before)
             self._session = None
 
     def _find(self) -> Any:
@@ -97,6 +105,10 @@ class Spark:
         from pyspark.sql import SparkSession
 
         master = self.master or "local[*]"
+        if not re.match(r"(local(\[|-cluster|$)|spark://|yarn|k8s://)", master):
+            raise LodeError(
+                f"--master {master}: expected local[N], spark://host:port, yarn or k8s://host:port."
+            )
         local = self.is_local = bool(re.match(r"local(\[|$)", master))
         try:
             os.environ["JAVA_HOME"] = find_java()
@@ -104,7 +116,7 @@ class Spark:
             raise LodeError(str(error)) from None
         log = pathlib.Path(self.log).absolute()
         log.parent.mkdir(parents=True, exist_ok=True)
-        properties = pathlib.Path(tempfile.mkdtemp(prefix="lode-")) / "log4j2.properties"
+        properties = log.with_suffix(".log4j2.properties")
         properties.write_text(LOG4J.format(log=log))
         settings = {
             "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={properties.as_uri()}",
@@ -141,6 +153,9 @@ class Spark:
                     f"Spark did not start on {master}: {first_cause(error)} (log: {log})"
                 ) from error
         self._started_here = True
+        # pyspark's own handler calls the gateway from inside a call to it; an interrupt is an interrupt.
+        with contextlib.suppress(ValueError):  # only the main thread may say so
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return session
 
 
@@ -179,15 +194,47 @@ def rooms_folder() -> pathlib.Path:
 def room_files(rooms: tuple[str, ...]) -> list[pathlib.Path]:
     """The source and data files of some rooms (or single files of rooms), sorted."""
     root = rooms_folder()
+    if missing := [room for room in rooms if not (root / room).exists()]:
+        raise ValueError(f"{missing[0]}: no such room")
     places = [file for room in rooms for file in [root / room, *(root / room).rglob("*")]]
     return sorted(file for file in places if file.is_file() and "__pycache__" not in file.parts)
 
 
+@lru_cache(maxsize=512)
+def imported(file: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    """The files of Lode's own that a Python file imports, at its top or inside a function."""
+    root = rooms_folder()
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    places = [root / name.replace(".", "/") for name in names if name.split(".")[0] in ROOMS]
+    files = [found for place in places for found in (place.with_suffix(".py"), place / "__init__.py")]
+    return tuple(sorted(found for found in files if found.is_file()))
+
+
+def code_files(rooms: tuple[str, ...]) -> list[pathlib.Path]:
+    """The files that decide a stage: those of its rooms and all that these import, but for the engine's own, whose
+    modules know each other and of which only those named count."""
+    engine = rooms_folder() / "jobs"
+    found: set[pathlib.Path] = set()
+    queue = room_files(rooms)
+    while queue:
+        file = queue.pop()
+        if file not in found:
+            found.add(file)
+            if file.suffix == ".py" and engine not in file.parents:
+                queue += imported(file)
+    return sorted(found)
+
+
 def code_version(rooms: tuple[str, ...]) -> str:
-    """12 hex digits that change when the source of one of these rooms does."""
+    """12 hex digits that change when the source that decides a stage does."""
     digest = hashlib.sha256()
     root = rooms_folder()
-    for file in room_files(rooms):
+    for file in code_files(rooms):
         digest.update(f"{file.relative_to(root)}\n".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
@@ -195,7 +242,8 @@ def code_version(rooms: tuple[str, ...]) -> str:
 
 def zip_rooms() -> str:
     """Lode's own code as one zip that executors import from. Its name changes with its content."""
-    return zip_files(f"lode-{code_version(ROOMS)}.zip", [(f, rooms_folder()) for f in room_files(ROOMS)])
+    files = [(file, str(file.relative_to(rooms_folder()))) for file in room_files(ROOMS)]
+    return zip_files(f"lode-{code_version(ROOMS)}.zip", files)
 
 
 def zip_packages() -> str:
@@ -204,12 +252,12 @@ def zip_packages() -> str:
     named = "\n".join(f"{d.metadata['Name']} {d.version}" for d in chosen) + sys.version
     name = f"packages-{hashlib.sha256(named.encode()).hexdigest()[:12]}.zip"
     files = [
-        (pathlib.Path(d.locate_file(f)).resolve(), pathlib.Path(d.locate_file("")).resolve())
+        (pathlib.Path(d.locate_file(f)), str(f))
         for d in chosen
         for f in d.files or ()
         if "__pycache__" not in f.parts and ".." not in f.parts and "tests" not in f.parts
     ]
-    return zip_files(name, [(file, root) for file, root in files if file.is_file()])
+    return zip_files(name, [(file, inside) for file, inside in files if file.is_file()])
 
 
 def needed_packages() -> list[importlib.metadata.Distribution]:
@@ -231,8 +279,8 @@ def needed_packages() -> list[importlib.metadata.Distribution]:
     return [found[name] for name in sorted(found)]
 
 
-def zip_files(name: str, files: list[tuple[pathlib.Path, pathlib.Path]]) -> str:
-    """Files under their paths relative to a root, in an uncompressed zip in the user's cache folder."""
+def zip_files(name: str, files: list[tuple[pathlib.Path, str]]) -> str:
+    """Files under other names in an uncompressed zip in the user's cache folder."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "lode"
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -242,8 +290,8 @@ def zip_files(name: str, files: list[tuple[pathlib.Path, pathlib.Path]]) -> str:
     if not target.exists():
         scratch = cache / f".{name}.{os.getpid()}"
         with zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
-            for file, root in files:
-                info = zipfile.ZipInfo(str(file.relative_to(root)), (1980, 1, 1, 0, 0, 0))
+            for file, inside in files:
+                info = zipfile.ZipInfo(inside, (1980, 1, 1, 0, 0, 0))
                 info.external_attr = 0o644 << 16
                 archive.writestr(info, file.read_bytes())
         scratch.replace(target)

@@ -1,5 +1,6 @@
 """Stages from a crawl to clean pages: crawl (only of installed documentation), pages, quality, decontaminated."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -18,11 +19,7 @@ from jobs.engine import Account, Stage, Work, fingerprint_files, limited
 from jobs.recipe import DecontaminateSection, QualitySection, Source
 from jobs.worker import Task
 
-# What decides how a page is read; documentation of installed packages, repositories and tokens are not among it.
-PAGE_ROOMS = tuple(
-    f"corpus/{name}.py"
-    for name in ("warc", "charset", "urls", "html", "content", "formulas", "mathml", "extract", "schema")
-)
+PAGE_ROOMS = ("corpus/extract.py", "jobs/web.py")
 CRAWL = pa.schema([("file", pa.string()), ("kind", pa.string()), ("count", pa.int64())])
 
 
@@ -68,8 +65,9 @@ def crawl(work: Work, name: str, specs: list[str], files: int, seed: int) -> Sta
         return Account(counts, "kinds", {"crawl": dict(sorted(kinds.items())), "headline": headline})
 
     parameters = {"specs": specs, "files": files, "seed": seed}
-    rooms = ("corpus/docs_crawl.py", "corpus/docpages.py", "corpus/docstrings.py", "corpus/installed.py")
-    return work.stage(name, rooms, parameters, {"packages": json.dumps(versions)}, build)
+    return work.stage(
+        name, ("corpus/docs_crawl.py", "jobs/web.py"), parameters, {"packages": json.dumps(versions)}, build
+    )
 
 
 def warc_files(work: Work, name: str, inputs: list[str], files: int, seed: int) -> tuple[list[str], str]:
@@ -113,7 +111,9 @@ def pages(work: Work, sources: dict[str, Source], seed: int, name: str = "pages"
             )
         return Account(counts, "pages")
 
-    return work.stage(name, PAGE_ROOMS, {}, marks, build)
+    # Which files, in which order: of a source that is limited the fingerprint covers more than is read.
+    listing = hashlib.sha256("\n".join(inputs).encode()).hexdigest()
+    return work.stage(name, PAGE_ROOMS, {"inputs": listing}, marks, build)
 
 
 def quality(work: Work, before: Stage, section: QualitySection) -> Stage:
@@ -124,7 +124,7 @@ def quality(work: Work, before: Stage, section: QualitySection) -> Stage:
         tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
         return Account(work.map_parts(folder, tasks, before.schema, rules, unit="pages"), "pages")
 
-    rooms = ("filters/quality.py", "filters/language.py")
+    rooms = ("filters/quality.py", "jobs/web.py")
     return work.stage("quality", rooms, values, {"pages": before.fingerprint}, build)
 
 

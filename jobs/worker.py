@@ -8,6 +8,7 @@ therefore never crosses into the JVM unless Spark has to shuffle it.
 import contextlib
 import errno
 import json
+import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -68,6 +69,10 @@ def counts_path(folder: str, part: int) -> str:
     return storage.join(folder, "_counts", f"part-{part:05d}.json")
 
 
+def one_each(batch: pa.RecordBatch) -> list[int]:
+    return [1] * batch.num_rows
+
+
 def units(batch: pa.RecordBatch) -> list[int]:
     """How many rows of the input each row of the output stands for: a repository for its files, a packed sequence
     for the chunks that end in it, any other row for itself."""
@@ -98,7 +103,13 @@ class RowGroups:
             self.held = []
 
 
-def write_part(folder: str, part: int, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Counts:
+def write_part(
+    folder: str,
+    part: int,
+    batches: Iterator[pa.RecordBatch],
+    schema: pa.Schema,
+    stands_for: Callable[[pa.RecordBatch], list[int]] = one_each,
+) -> Counts:
     """Write judged batches as a part and its dropped rows; return the counts. Memory: one row group."""
     counts = Counts()
     kept_path = storage.join(folder, part_name(part))
@@ -114,7 +125,7 @@ def write_part(folder: str, part: int, batches: Iterator[pa.RecordBatch], schema
             leaves = batch.filter(pc.invert(stays))
             if keeps.num_rows:
                 groups.add(keeps)
-                counts.rows_out += sum(units(keeps))
+                counts.rows_out += sum(stands_for(keeps))
                 counts.rows_written += keeps.num_rows
                 if "tokens" in schema.names:
                     counts.tokens += len(keeps.column("tokens").flatten())
@@ -125,7 +136,9 @@ def write_part(folder: str, part: int, batches: Iterator[pa.RecordBatch], schema
                     file = stack.enter_context(storage.atomic_write(dropped_path))
                     dropped_writer = stack.enter_context(storage.parquet_writer(file, DROPPED))
                 dropped_writer.write_batch(dropped_rows(leaves))
-                for reason, count in zip(leaves.column("reason").to_pylist(), units(leaves), strict=True):
+                for reason, count in zip(
+                    leaves.column("reason").to_pylist(), stands_for(leaves), strict=True
+                ):
                     counts.dropped[reason] += count
         groups.flush()
     counts.rows_in = counts.rows_out + sum(counts.dropped.values())
@@ -182,7 +195,8 @@ class WriteBuckets:
         for bucket, rows in by_bucket(batches):
             with reported(f"writing {part_name(bucket)}") as failure:
                 seen = Counts()
-                counts = write_part(self.folder, bucket, self.transform(counted(rows, seen)), self.schema)
+                rows_out = self.transform(counted(rows, seen))
+                counts = write_part(self.folder, bucket, rows_out, self.schema, units)
                 check_nothing_vanished(counts, seen, bucket)
                 storage.write_json(counts_path(self.folder, bucket), counts.as_json())
             yield pa.RecordBatch.from_pylist([failure], RESULT)
@@ -270,5 +284,5 @@ def read_counts(folder: str) -> list[Counts]:
     return [
         Counts.from_json(json.loads(fs.cat_file(name)))
         for name in sorted(fs.ls(inside, detail=False))
-        if name.endswith(".json") and "/." not in name
+        if name.endswith(".json") and not posixpath.basename(name).startswith(".")
     ]
