@@ -55,11 +55,18 @@ def generate(
     """Let a model go on from a prompt."""
     from corpus.tokens import TextTokenizer
     from jobs.cli_corpus import printable
-    from pretrain.generate import generate as run
+    from pretrain.generate import sample
+    from pretrain.load import load_model
 
     loaded = TextTokenizer.load(tokenizer)
+    network, special = load_model(model)
+    if network.config.vocab_size != loaded.vocabulary_size:
+        raise LodeError(
+            f"{tokenizer}: it has {loaded.vocabulary_size:,} entries and the model {network.config.vocab_size:,}; "
+            "give the tokenizer.json of the shards that it was trained on."
+        )
     ids = [loaded.special["bos"], *loaded.encode(prompt)]
-    written = run(model, ids, max_new_tokens=tokens, temperature=temperature, seed=seed)
+    written = sample(network, ids, tokens, temperature, top_k=50, seed=seed, eos=special.get("eos"))
     typer.echo(printable(prompt + loaded.decode(written)))
 
 

@@ -208,3 +208,9 @@ def test_bad_options_and_masters_are_sentences(finished, recipe, tmp_path):
     done = lode("run", str(recipe), "--work", str(tmp_path / "w"), "--master", "foo")
     assert "expected local[N], spark://host:port" in sentence(done)
     assert "no statement" in sentence(lode("inspect", str(finished), "--sql", ";"))
+
+
+def test_a_model_is_asked_in_its_own_vocabulary(finished, tmp_path):
+    (tmp_path / "other.json").write_text(train_tokenizer(iter(["other words"] * 9), 280).to_str())
+    done = lode("generate", str(finished / "run"), "x", "--tokenizer", str(tmp_path / "other.json"))
+    assert "give the tokenizer.json of the shards" in sentence(done)
