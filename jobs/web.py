@@ -111,8 +111,10 @@ def pages(work: Work, sources: dict[str, Source], seed: int, name: str = "pages"
             )
         return Account(counts, "pages")
 
-    # Which files, in which order: of a source that is limited the fingerprint covers more than is read.
-    listing = hashlib.sha256("\n".join(inputs).encode()).hexdigest()
+    # Which files, in which order: of a source that is limited the fingerprint covers more than is read. What lies in
+    # the work folder is named from there, so that the folder can be moved.
+    named = [item.replace(f"{work.folder}/", "") for item in inputs]
+    listing = hashlib.sha256("\n".join(named).encode()).hexdigest()
     return work.stage(name, PAGE_ROOMS, {"inputs": listing}, marks, build)
 
 
