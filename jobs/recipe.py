@@ -4,6 +4,7 @@ import difflib
 import pathlib
 import re
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -240,7 +241,7 @@ def recipe_names() -> list[str]:
     )
 
 
-def load_recipe(name: str, changes: list[str] = []) -> Recipe:  # noqa: B006 (never changed)
+def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
     """A recipe by its path, or by the name of one that comes with Lode, with `key=value` changes applied.
 
     Raises:

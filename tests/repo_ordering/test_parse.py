@@ -103,7 +103,7 @@ def test_broken_code_never_crashes_the_child(parser):
     for language, source in sources.items():
         for start in range(0, len(source), 3):
             for end in range(start, len(source), 17):
-                parser.scan(language, source[:start] + source[end:])
+                assert parser.scan(language, source[:start] + source[end:]) is not None
 
 
 def test_the_child_works_in_a_daemonic_process_and_after_a_fork():
