@@ -3,15 +3,23 @@
 Every decoder here is bounded: a small body that unfolds into gigabytes stops at the limit it is given.
 """
 
+import contextlib
 import io
 import re
+import struct
 import zlib
-from typing import IO
+from typing import IO, Any
 
 import brotli
 import zstandard
 
-_CHUNK = 1 << 16
+GZIP, ZSTD = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
+# So many compressed bytes say whether a record begins there; zstd gives out nothing before a block is whole.
+RECORD_HEAD = {True: 1 << 12, False: (1 << 17) + (1 << 10)}
+_SKIPPABLE, _DICTIONARY_FRAME, _DICTIONARY = b"\x2a\x4d\x18", b"\x5d\x2a\x4d\x18", b"\x37\xa4\x30\xec"
+_MAX_DICTIONARY = 16 << 20
+_CHUNK, _PIECE = 1 << 16, 1 << 10
+_WINDOW, _MAX_REWINDS = 16 << 20, 8
 _HTML_TYPES = ("text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml")
 # Types that servers send for pages they do not know; the bytes decide.
 _VAGUE_TYPES = (
@@ -42,34 +50,73 @@ class BadEncodingError(Exception):
 
 def container(head: bytes, name: str) -> str:
     """`gzip`, `zstd` or `plain`, by an archive's first bytes, by its name where these are damaged."""
-    if head.startswith(b"WARC/"):
+    if re.match(rb"WARC/\d\.\d{1,2}[ \t\r]*\n", head):
         return "plain"
-    if head.startswith(b"\x1f\x8b") or (name.endswith(".gz") and not head.startswith(b"\x28\xb5\x2f\xfd")):
+    is_zstd = head.startswith(ZSTD) or (head[1:4] == _SKIPPABLE and head[0] >> 4 == 5)
+    if head.startswith(b"\x1f\x8b") or (name.endswith(".gz") and not is_zstd):
         return "gzip"
-    return "zstd" if head.startswith(b"\x28\xb5\x2f\xfd") or name.endswith(".zst") else "plain"
+    return "zstd" if is_zstd or name.endswith(".zst") else "plain"
 
 
-def starts_with_record(compressed: bytes, is_gzip: bool) -> bool:
+def dictionary(stream: IO[bytes]) -> bytes | None:
+    """The dictionary that a `.warc.zst` begins with, in a frame of its own (IIPC's convention), or None.
+
+    It may itself be compressed. One that is cut short or damaged is None.
+    """
+    stream.seek(0)
+    head = stream.read(8)
+    if len(head) < 8 or head[:4] != _DICTIONARY_FRAME:
+        return None
+    length = struct.unpack("<I", head[4:])[0]
+    if length > _MAX_DICTIONARY:
+        return None
+    data = stream.read(length)
+    try:
+        data = _unzstd(data, _MAX_DICTIONARY) if data.startswith(ZSTD) else data
+        _frames(data)
+    except (BodyTooLargeError, zstandard.ZstdError):
+        return None
+    return data if data.startswith(_DICTIONARY) else None
+
+
+def dictionary_frame(data: bytes) -> bytes:
+    """The frame in which a dictionary stands at the head of a `.warc.zst`."""
+    return _DICTIONARY_FRAME + struct.pack("<I", len(data)) + data
+
+
+def _frames(with_dictionary: bytes | None) -> zstandard.ZstdDecompressor:
+    known = zstandard.ZstdCompressionDict(with_dictionary) if with_dictionary else None
+    return zstandard.ZstdDecompressor(dict_data=known, max_window_size=1 << 27)
+
+
+def starts_with_record(compressed: bytes, is_gzip: bool, with_dictionary: bytes | None = None) -> bool:
     """Whether compressed bytes begin a WARC record."""
     try:
         if is_gzip:
             return zlib.decompressobj(31).decompress(compressed, 8).startswith(b"WARC/")
-        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(compressed)) as reader:
+        with _frames(with_dictionary).stream_reader(io.BytesIO(compressed)) as reader:
             return reader.read(8).startswith(b"WARC/")
     except (zlib.error, zstandard.ZstdError, MemoryError):
         return False
 
 
-def inflate(stream: IO[bytes], limit: int) -> bytes:
-    """At most `limit` bytes of the gzip member at the stream's place."""
-    decoder = zlib.decompressobj(31)
+def first_member(
+    stream: IO[bytes], is_gzip: bool, limit: int, with_dictionary: bytes | None = None
+) -> tuple[bytes, bool]:
+    """At least `limit` bytes of the gzip member or zstd frame at the stream's place if it has them; whether it ends
+    there. Damage ends the bytes."""
+    decoder: Any = zlib.decompressobj(31) if is_gzip else _frames(with_dictionary).decompressobj()
     out = bytearray()
     while len(out) < limit and not decoder.eof:
-        data = decoder.unconsumed_tail or stream.read(_CHUNK)
+        data = (decoder.unconsumed_tail if is_gzip else b"") or stream.read(_CHUNK if is_gzip else _PIECE)
         if not data:
             break
-        out += decoder.decompress(data, limit - len(out))
-    return bytes(out)
+        before = decoder.copy() if is_gzip else None
+        try:
+            out += decoder.decompress(data, limit - len(out)) if is_gzip else decoder.decompress(data)
+        except (zlib.error, zstandard.ZstdError):
+            return bytes(out + (_inflated_before_damage(before, data) if before else b"")), False
+    return bytes(out), decoder.eof
 
 
 def ends_whole(stream: IO[bytes]) -> bool:
@@ -89,6 +136,128 @@ def ends_whole(stream: IO[bytes]) -> bool:
         else:
             data = decoder.unconsumed_tail or stream.read(_CHUNK)
     return fresh
+
+
+class Unpacked:
+    """What a file holds that was compressed as a whole, as a file to read and seek in.
+
+    Nothing in front of a damaged place is lost; where a later member begins with a record, reading goes on there.
+    `faults` says what could not be unpacked, by the offset (into the unpacked bytes) at which it is missing.
+    Memory: a window of some 32 MiB; to go further back the file is unpacked from its start again, a few times.
+    """
+
+    def __init__(self, file: IO[bytes], is_gzip: bool, with_dictionary: bytes | None = None):
+        self.file, self.is_gzip, self.dictionary = file, is_gzip, with_dictionary
+        self.faults: dict[int, str] = {}
+        self._rewinds = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.file.seek(0)
+        self._decoder: Any = None
+        self._pending = b""
+        self._window, self._base, self._place = bytearray(), 0, 0
+        self._ended = False
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence != 0:
+            raise OSError("the length of what is compressed is not known")
+        if offset < self._base:
+            self._rewinds += 1
+            if self._rewinds > _MAX_REWINDS:
+                self.faults.setdefault(offset, "too many records with wrong lengths")
+                self._ended = True
+            else:
+                self._begin()
+        self._place = offset
+        return offset
+
+    def read(self, size: int = -1) -> bytes:
+        if self._place < self._base:
+            return b""
+        while not self._ended and (size < 0 or self._base + len(self._window) < self._place + size):
+            self._unpack()
+            spare = min(len(self._window) - _WINDOW, self._place - self._base)
+            if spare > _WINDOW:
+                del self._window[:spare]
+                self._base += spare
+        at = self._place - self._base
+        piece = bytes(self._window[at : at + size if size >= 0 else None])
+        self._place += len(piece)
+        return piece
+
+    def _unpack(self) -> None:
+        data = self._pending or self.file.read(_CHUNK if self.is_gzip else _PIECE)
+        if self._decoder is None:  # between members, where zeros may fill up a block
+            data = data.lstrip(b"\0") if self.is_gzip else data
+        if not data:
+            if not self._pending and not self.file.read(1):
+                self._stop("the file ends inside its compressed data" if self._decoder else None)
+            elif not self._pending:
+                self.file.seek(-1, 1)
+            self._pending = b""
+            return
+        if self._decoder is None:
+            self._decoder = (
+                zlib.decompressobj(31) if self.is_gzip else _frames(self.dictionary).decompressobj()
+            )
+        before = self._decoder.copy() if self.is_gzip else None
+        try:
+            if self.is_gzip:
+                self._window += self._decoder.decompress(data, 1 << 20)
+            else:
+                self._window += self._decoder.decompress(data)
+        except (zlib.error, zstandard.ZstdError) as error:
+            if before is not None:
+                self._window += _inflated_before_damage(before, data)
+            self._resume(str(error), data)
+            return
+        if self._decoder.eof:
+            self._pending, self._decoder = self._decoder.unused_data, None
+        else:
+            self._pending = self._decoder.unconsumed_tail if self.is_gzip else b""
+
+    def _stop(self, fault: str | None) -> None:
+        self._ended = True
+        if fault:
+            self.faults[self._base + len(self._window)] = fault
+
+    def _resume(self, fault: str, data: bytes) -> None:
+        """Go on at the next member that begins with a record, or end here."""
+        self.faults[self._base + len(self._window)] = fault
+        self._window += b"\r\n\r\n"  # what a record begins behind
+        self._decoder, self._pending = None, b""
+        magic = GZIP if self.is_gzip else ZSTD
+        need = RECORD_HEAD[self.is_gzip]
+        at = 1
+        while True:
+            at = data.find(magic, at)
+            if at < 0 or len(data) - at < need:
+                more = self.file.read(_CHUNK + need)
+                if not more and at < 0:
+                    self._ended = True
+                    return
+                data, at = data[at if at >= 0 else max(0, len(data) - 3) :] + more, 0
+                at = data.find(magic)
+                if at < 0:
+                    at = len(data)
+                    continue
+            if starts_with_record(data[at : at + need], self.is_gzip, self.dictionary):
+                self._pending = data[at:]
+                return
+            at += 1
+
+
+def _inflated_before_damage(decoder: Any, data: bytes) -> bytes:
+    """All that a gzip decoder gives before it meets the damage in `data`."""
+    out = bytearray()
+    with contextlib.suppress(zlib.error):
+        for byte in data:
+            out += decoder.decompress(bytes((byte,)))
+    return bytes(out)
 
 
 def media_type(values: tuple[str, ...] | list[str] | None) -> tuple[str | None, str | None]:

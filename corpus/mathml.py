@@ -1,4 +1,4 @@
-"""Presentation MathML to LaTeX (MathML Core and the MathML 3 elements that pages still carry).
+"""MathML to LaTeX: MathML Core, the MathML 3 elements that pages still carry, and Content MathML.
 
 Works on an lxml element of any namespace or prefix, as browsers, word processors and LaTeXML write them. What
 it cannot know (colours, exact spacing) is left out; no text is.
@@ -9,80 +9,111 @@ import unicodedata
 
 from lxml import etree
 
+from corpus.content_mathml import content_to_latex, is_content
 from corpus.mathml_symbols import (
+    ARROWS,
     BIG,
     CLOSE,
     FUNCTIONS,
     INTEGRALS,
+    INVISIBLE,
     MATRICES,
     NOTATIONS,
     OPEN,
     OVER,
     SYMBOLS,
     TALL,
+    TEXT_VARIANTS,
     UNDER,
     UNICODE_STYLES,
     VARIANTS,
     WIDE,
+    escaped,
+    joined,
 )
+from corpus.mathml_tree import MAX_DEPTH, TooDeepError, children_of, local_name, text_of
 
-# Deeper trees are hostile: real formulas stay below thirty levels.
-MAX_DEPTH = 100
-
-_CONTROL_WORD = re.compile(r"\\[A-Za-z]+\Z")
+# Stands for a product without a sign until it is known whether digits meet there.
+_TIMES = "\u2062"
+_GROUPS = ("math", "mrow", "mstyle", "mpadded", "semantics", "merror")
 _SINGLE = re.compile(r"[^\\{}\s_^&]|\\[A-Za-z]+|\\[^A-Za-z]|\\[A-Za-z]+\{[^{}]*\}|\{[^{}]*\}")
 
 
-class TooDeepError(ValueError):
-    """A formula is nested deeper than MAX_DEPTH."""
-
-
 def mathml_to_latex(math: etree._Element) -> str:
-    """LaTeX (without delimiters) of a `math` element or any Presentation MathML element in it.
+    """LaTeX (without delimiters) of a `math` element or any MathML element in it.
 
     Raises TooDeepError where the tree is deeper than MAX_DEPTH.
     """
-    return _element(math, 0).strip()
+    return (_numbered(math) or _element(math, 0)).replace(_TIMES, "").strip()
 
 
-def local_name(element: etree._Element) -> str:
-    """The tag without namespace or prefix, in lower case; empty for comments and processing instructions."""
-    tag = element.tag
-    return tag.rsplit("}", 1)[-1].rsplit(":", 1)[-1].lower() if isinstance(tag, str) else ""
-
-
-def _children(element: etree._Element) -> list[etree._Element]:
-    return [child for child in element if isinstance(child.tag, str)]
-
-
-def _text(element: etree._Element) -> str:
-    return re.sub(r"[ \t\r\n]+", " ", "".join(element.itertext())).strip(" ")
+def _numbered(math: etree._Element) -> str | None:
+    """Equations that are a table with their numbers in front: what MathJax makes of numbered displays."""
+    core = math
+    while len(children := children_of(core)) == 1 and local_name(core) in _GROUPS:
+        core = children[0]
+    rows = children_of(core)
+    if local_name(core) != "mtable" or not any(local_name(row) == "mlabeledtr" for row in rows):
+        return None
+    lines = []
+    columns = 1
+    for row in rows:
+        cells = children_of(row)
+        label = text_of(cells.pop(0)) if local_name(row) == "mlabeledtr" and cells else ""
+        star = "" if re.match(r"\(.*\)\Z", label, re.S) else "*"
+        tag = escaped(label if star else label[1:-1])
+        columns = max(columns, len(cells))
+        line = " & ".join(_element(cell, 2).strip() for cell in cells)
+        lines.append(f"{line} \\tag{star}{{{tag}}}" if label else line)
+    if len(lines) == 1 and columns == 1:
+        return lines[0]
+    kind = "align*" if columns > 1 else "gather*"
+    body = " \\\\ ".join(lines)
+    return f"\\begin{{{kind}}}{body}\\end{{{kind}}}"
 
 
 def _join(parts: list[str]) -> str:
-    """Concatenation with a space only where a control word would swallow the letter behind it."""
+    """LaTeX side by side, a thin space for the product of two numbers."""
     out: list[str] = []
     for part in filter(None, parts):
-        if out and part[0].isalpha() and _CONTROL_WORD.search(out[-1]):
-            out.append(" ")
+        if out and out[-1] == _TIMES and part != _TIMES:
+            out.pop()
+            if out and out[-1][-1].isdigit() and part[0].isdigit():
+                out.append("\\,")
         out.append(part)
-    return "".join(out)
+    return joined(out)
 
 
 def _row(elements: list[etree._Element], depth: int) -> str:
     fenced = _fenced_row(elements, depth) if len(elements) > 1 else None
-    return fenced if fenced is not None else _join([_element(child, depth) for child in elements])
+    if fenced is not None:
+        return fenced
+    latex = _join([_element(child, depth) for child in elements])
+    return _LETTER_BY_LETTER.sub(_one_word, latex) if "}\\math" in latex else latex
+
+
+# Upright words that a renderer took apart.
+_LETTER_BY_LETTER = re.compile(r"(\\math(?:rm|sf|tt))\{\w\}(?:\1\{\w\})+")
+
+
+def _one_word(found: re.Match[str]) -> str:
+    return f"{found[1]}{{{found[0].replace(found[1], '').replace('{', '').replace('}', '')}}}"
 
 
 def _element(element: etree._Element, depth: int) -> str:
     if depth > MAX_DEPTH:
         raise TooDeepError(f"MathML deeper than {MAX_DEPTH} levels")
     name = local_name(element)
+    children = children_of(element)
+    if is_content(name):
+        return content_to_latex(element, depth, _element)
     handler = _HANDLERS.get(name)
-    if handler is not None:
-        return handler(element, _children(element), depth + 1)
-    children = _children(element)
-    return _row(children, depth + 1) if children else _symbols(_text(element))
+    # KaTeX wraps whole formulas in `mi` and `mo` to set their spacing.
+    if handler is not None and not (
+        children and name in ("mi", "mo", "mn") and local_name(children[0]) in _HANDLERS
+    ):
+        return handler(element, children, depth + 1)
+    return _row(children, depth + 1) if children else symbols_to_latex(text_of(element))
 
 
 def _argument(children: list[etree._Element], index: int, depth: int) -> str:
@@ -94,8 +125,24 @@ def _base(latex: str) -> str:
     return latex if _SINGLE.fullmatch(latex) else "{" + latex + "}"
 
 
-def _symbols(text: str) -> str:
+def symbols_to_latex(text: str) -> str:
+    """LaTeX of mathematical characters, one by one."""
+    if "\u0338" in text:  # a stroke through what it stands behind
+        text = unicodedata.normalize("NFC", text)
+        if len(text) == 2 and text[1] == "\u0338":
+            return f"\\not{{{_symbol(text[0])}}}" if text[0].isalnum() else "\\not" + _symbol(text[0])
+    if _SMALL.search(text):
+        text = _SMALL.sub(
+            lambda run: ("^" if run[1] else "_") + "{" + unicodedata.normalize("NFKC", run[0]) + "}", text
+        )
+        return "".join(
+            part if index % 2 else symbols_to_latex(part) for index, part in enumerate(_SCRIPTS.split(text))
+        )
     return _join([_symbol(char) for char in text])
+
+
+_SMALL = re.compile("([⁰¹²³⁴-⁹⁺⁻⁼⁽⁾ⁿⁱ]+)|[₀-₎ₐ-ₜ]+")
+_SCRIPTS = re.compile(r"([_^]\{[^{}]*\})")
 
 
 def _symbol(char: str) -> str:
@@ -112,17 +159,22 @@ def _symbol(char: str) -> str:
 
 
 def _identifier(element: etree._Element, children: list[etree._Element], depth: int) -> str:
-    text = _text(element)
+    text = text_of(element)
     if not text:
         return ""
     variant = element.get("mathvariant", "")
+    if text in ("∣", "∥"):  # KaTeX writes bars that are no relations so
+        return "|" if text == "∣" else "\\|"
     if len(text) > 1 and text.isascii() and text.isalpha():
         if text in FUNCTIONS:
             return "\\" + text
+        following = element.getnext()
+        if following is not None and following.text == "\u2061" and variant in ("", "normal"):
+            return f"\\operatorname{{{text}}}"
         return f"{VARIANTS.get(variant, '') or chr(92) + 'mathrm'}{{{text}}}"
     if text in ("lim sup", "lim inf"):
         return "\\" + text.replace(" ", "")
-    latex = _symbols(text)
+    latex = symbols_to_latex(text)
     command = VARIANTS.get(variant)
     if command == "\\mathrm" and not (len(text) == 1 and text.isascii() and text.isalpha()):
         return latex
@@ -130,35 +182,48 @@ def _identifier(element: etree._Element, children: list[etree._Element], depth: 
 
 
 def _number(element: etree._Element, children: list[etree._Element], depth: int) -> str:
-    latex = _symbols(_text(element))
+    # A bare comma would be spaced as punctuation.
+    latex = symbols_to_latex(text_of(element)).replace(",", "{,}")
     command = VARIANTS.get(element.get("mathvariant", ""))
     return f"{command}{{{latex}}}" if command and command != "\\mathrm" else latex
 
 
 def _operator(element: etree._Element, children: list[etree._Element], depth: int) -> str:
-    text = _text(element)
+    text = text_of(element)
+    if text == _TIMES:
+        return _TIMES
     if text in FUNCTIONS or text in ("lim sup", "lim inf"):
         return "\\" + text.replace(" ", "")
-    if len(text) > 1 and text.isascii() and text.isalpha():
-        return f"\\operatorname{{{text}}}"
     if text == "mod":
         return "\\bmod"
-    return _symbols(text)
+    if len(text) > 1 and text.isascii() and text.isalpha():
+        return f"\\operatorname{{{text}}}"
+    return symbols_to_latex(text)
 
 
 def _words(element: etree._Element, children: list[etree._Element], depth: int) -> str:
     text = re.sub(r"[ \t\r\n]+", " ", "".join(element.itertext())).replace("\u00a0", " ")
     if not text.strip():
         return "\\ " if text else ""
-    return (
-        "\\text{"
-        + re.sub(r"[{}%#&_$]", lambda found: "\\" + found[0], text.replace("\\", "\\backslash "))
-        + "}"
-    )
+    command = TEXT_VARIANTS.get(element.get("mathvariant", ""), "\\text")
+    # Mathematical characters have no place in text: LaTeX refuses them there.
+    parts = [
+        symbols_to_latex(part) if part in SYMBOLS else f"{command}{{{escaped(part)}}}"
+        for part in _MATH_IN_TEXT.split(text)
+        if part
+    ]
+    return _join(parts)
+
+
+_MATH_IN_TEXT = re.compile(
+    "(["
+    + "".join(char for char in SYMBOLS if ord(char) > 127 and char not in "“”‘’…†‡¬±°×÷\u00a0\u2003\u2009")
+    + "])"
+)
 
 
 def _string(element: etree._Element, children: list[etree._Element], depth: int) -> str:
-    return "\\text{“" + _words(element, children, depth)[6:-1] + "”}"
+    return f"\\text{{“{escaped(text_of(element))}”}}"
 
 
 def _space(element: etree._Element, children: list[etree._Element], depth: int) -> str:
@@ -183,9 +248,15 @@ def _space(element: etree._Element, children: list[etree._Element], depth: int) 
 
 def _fraction(element: etree._Element, children: list[etree._Element], depth: int) -> str:
     top, bottom = _argument(children, 0, depth), _argument(children, 1, depth)
-    if re.fullmatch(r"\s*0\D*", element.get("linethickness", "")):
-        return f"\\genfrac{{}}{{}}{{0pt}}{{}}{{{top}}}{{{bottom}}}"
-    return f"\\frac{{{top}}}{{{bottom}}}"
+    command = _STACKED if _has_no_line(element) else "\\frac"
+    return f"{command}{{{top}}}{{{bottom}}}"
+
+
+_STACKED = "\\genfrac{}{}{0pt}{}"
+
+
+def _has_no_line(fraction: etree._Element) -> bool:
+    return re.fullmatch(r"\s*0\D*", fraction.get("linethickness", "")) is not None
 
 
 def _root(element: etree._Element, children: list[etree._Element], depth: int) -> str:
@@ -208,29 +279,41 @@ def _limits(element: etree._Element, children: list[etree._Element], depth: int)
     base = _argument(children, 0, depth)
     under = children[1] if name != "mover" and len(children) > 1 else None
     over = children[-1] if name != "munder" and len(children) > 1 else None
-    word = _text(children[0]) if children else ""
-    if word in BIG or word in INTEGRALS:
+    word = text_of(children[0]).strip(INVISIBLE) if children else ""
+    below = _element(under, depth) if under is not None else ""
+    above = _element(over, depth) if over is not None else ""
+    if word in BIG or word in INTEGRALS or _is_operator_name(base):
         out = base + ("\\limits" if word in INTEGRALS else "")
-        out += f"_{{{_element(under, depth)}}}" if under is not None else ""
-        return out + (f"^{{{_element(over, depth)}}}" if over is not None else "")
-    if under is not None:
-        command = UNDER.get(_text(under)) if local_name(under) == "mo" else None
+        if not word or word not in BIG | INTEGRALS:
+            out = re.sub(r"\A\\(?:mathrm|operatorname)\{", r"\\operatorname*{", base)
+        return out + (f"_{{{below}}}" if below else "") + (f"^{{{above}}}" if above else "")
+    if word in ARROWS:
+        below, above = (latex if latex.strip("\\,:;! {}quad") else "" for latex in (below, above))
+        if below or above:
+            return f"\\x{ARROWS[word]}" + (f"[{below}]" if below else "") + f"{{{above}}}"
+        return base
+    if under is not None and below.strip():
+        command = UNDER.get(text_of(under)) if local_name(under) == "mo" else None
         if base.startswith("\\underbrace") or (
             over is None and base.endswith("}") and "\\underbrace{" in base[:12]
         ):
-            base = f"{base}_{{{_element(under, depth)}}}"
+            base = f"{base}_{{{below}}}"
         else:
-            base = f"{command}{{{base}}}" if command else f"\\underset{{{_element(under, depth)}}}{{{base}}}"
-    if over is not None:
-        mark = _text(over)
-        command = OVER.get(mark) if local_name(over) == "mo" else None
+            base = f"{command}{{{base}}}" if command else f"\\underset{{{below}}}{{{base}}}"
+    if over is not None and (above.strip() or text_of(over)):
+        mark = text_of(over)
+        command = OVER.get(mark) if local_name(over) in ("mo", "mi", "mtext") else None
         if command and over.get("stretchy") != "false" and len(word) > 1:
             command = WIDE.get(command, command)
         if base.startswith("\\overbrace"):
-            base = f"{base}^{{{_element(over, depth)}}}"
+            base = f"{base}^{{{above}}}"
         else:
-            base = f"{command}{{{base}}}" if command else f"\\overset{{{_element(over, depth)}}}{{{base}}}"
+            base = f"{command}{{{base}}}" if command else f"\\overset{{{above}}}{{{base}}}"
     return base
+
+
+def _is_operator_name(base: str) -> bool:
+    return re.fullmatch(r"\\(?:mathrm|operatorname)\{[A-Za-z-]{2,}\}", base) is not None
 
 
 def _multiscripts(element: etree._Element, children: list[etree._Element], depth: int) -> str:
@@ -259,7 +342,7 @@ def _multiscripts(element: etree._Element, children: list[etree._Element], depth
 def _matrix(element: etree._Element, children: list[etree._Element], depth: int, kind: str = "") -> str:
     rows = []
     for row in children:
-        cells = _children(row)
+        cells = children_of(row)
         if local_name(row) == "mlabeledtr":  # its first cell is the equation number
             cells = cells[1:]
         if local_name(row) == "mtd":
@@ -273,16 +356,16 @@ def _matrix(element: etree._Element, children: list[etree._Element], depth: int,
 
 
 def _fence(char: str, side: str) -> str:
-    return f"\\{side}{_symbols(char) or '.'}"
+    return f"\\{side}{symbols_to_latex(char) or '.'}"
 
 
 def _fenced_row(elements: list[etree._Element], depth: int) -> str | None:
     """A row in brackets that grow: matrices, binomials, cases, and brackets around something tall."""
-    opening = _text(elements[0]) if local_name(elements[0]) == "mo" else ""
+    opening = text_of(elements[0]) if local_name(elements[0]) == "mo" else ""
     if not opening or opening not in OPEN:
         return None
     last = elements[-1]
-    closing = _text(last) if local_name(last) == "mo" else None
+    closing = text_of(last) if local_name(last) == "mo" else None
     if closing is None or (closing and closing not in CLOSE):
         inner, closing = elements[1:], ""
         if opening != "{" or len(inner) != 1 or local_name(inner[0]) != "mtable":
@@ -291,20 +374,18 @@ def _fenced_row(elements: list[etree._Element], depth: int) -> str | None:
         inner = elements[1:-1]
     core = inner[0] if len(inner) == 1 else None
     while (
-        core is not None and local_name(core) in ("mrow", "mstyle", "mpadded") and len(_children(core)) == 1
+        core is not None and local_name(core) in ("mrow", "mstyle", "mpadded") and len(children_of(core)) == 1
     ):
-        core = _children(core)[0]
+        core = children_of(core)[0]
     if core is not None and local_name(core) == "mtable" and (opening, closing) in MATRICES:
-        return _matrix(core, _children(core), depth + 1, MATRICES[opening, closing])
-    if core is not None and local_name(core) == "mfrac" and (opening, closing) == ("(", ")"):
-        latex = _element(core, depth)
-        if latex.startswith("\\genfrac{}{}{0pt}{}"):
-            return "\\binom" + latex[len("\\genfrac{}{}{0pt}{}") :]
+        return _matrix(core, children_of(core), depth + 1, MATRICES[opening, closing])
+    if core is not None and local_name(core) == "mfrac" and _has_no_line(core) and opening + closing == "()":
+        return "\\binom" + _element(core, depth).removeprefix(_STACKED)
     growing = elements[0].get("stretchy") != "false" and any(
         local_name(node) in TALL for child in inner for node in child.iter()
     )
     if not growing or any(
-        _text(child) in tuple(OPEN + CLOSE) for child in inner if local_name(child) == "mo"
+        text_of(child) in tuple(OPEN + CLOSE) for child in inner if local_name(child) == "mo"
     ):
         return None
     body = _row(inner, depth)
@@ -317,14 +398,14 @@ def _fenced(element: etree._Element, children: list[etree._Element], depth: int)
     separators = element.get("separators", ",").replace(" ", "")
     if len(children) == 1:
         core = children[0]
-        while local_name(core) in ("mrow", "mstyle") and len(_children(core)) == 1:
-            core = _children(core)[0]
+        while local_name(core) in ("mrow", "mstyle") and len(children_of(core)) == 1:
+            core = children_of(core)[0]
         if local_name(core) == "mtable" and (opening, closing) in MATRICES:
-            return _matrix(core, _children(core), depth, MATRICES[opening, closing])
+            return _matrix(core, children_of(core), depth, MATRICES[opening, closing])
     parts: list[str] = []
     for index, child in enumerate(children):
         if index and separators:
-            parts.append(_symbols(separators[min(index - 1, len(separators) - 1)]))
+            parts.append(symbols_to_latex(separators[min(index - 1, len(separators) - 1)]))
         parts.append(_element(child, depth))
     return _join([_fence(opening, "left"), *parts]) + _fence(closing, "right")
 
@@ -342,8 +423,25 @@ def _wrapped(command: str):
     return lambda element, children, depth: f"{command}{{{_row(children, depth)}}}"
 
 
-def _first(element: etree._Element, children: list[etree._Element], depth: int) -> str:
-    return _argument(children, 0, depth)
+def _semantics(element: etree._Element, children: list[etree._Element], depth: int) -> str:
+    """Its first child, unless that is empty or Content MathML and a presentation stands beside it."""
+    in_content = bool(children) and is_content(local_name(children[0]))
+    first = _argument(children, 0, depth) if children and not in_content else ""
+    if not first:
+        for child in children[1:]:
+            kind = (child.get("encoding") or "").lower()
+            if local_name(child) == "annotation-xml" and "presentation" in kind:
+                first = _row(children_of(child), depth)
+            if first:
+                return first
+    # Converted once only: nested, two conversions a level would be exponential.
+    return _argument(children, 0, depth) if in_content else first
+
+
+def _selected(element: etree._Element, children: list[etree._Element], depth: int) -> str:
+    chosen = element.get("selection", "1").strip()
+    index = int(chosen) - 1 if chosen.isdecimal() and len(chosen) < 6 else 0
+    return _argument(children, index if 0 <= index < len(children) else 0, depth)
 
 
 def _nothing(element: etree._Element, children: list[etree._Element], depth: int) -> str:
@@ -355,7 +453,7 @@ _HANDLERS = {
     "mfrac": _fraction, "msqrt": _wrapped("\\sqrt"), "mroot": _root, "mphantom": _wrapped("\\phantom"),
     "msub": _scripts, "msup": _scripts, "msubsup": _scripts, "munder": _limits, "mover": _limits,
     "munderover": _limits, "mmultiscripts": _multiscripts, "mtable": _matrix, "mfenced": _fenced,
-    "menclose": _enclosed, "semantics": _first, "maction": _first, "annotation": _nothing,
+    "menclose": _enclosed, "semantics": _semantics, "maction": _selected, "annotation": _nothing,
     "annotation-xml": _nothing, "none": _nothing, "mprescripts": _nothing, "maligngroup": _nothing,
     "malignmark": _nothing,
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""What the characters and attributes of MathML are called in LaTeX."""
+"""What the characters and attributes of MathML are called in LaTeX, and how LaTeX is put together."""
+
+import re
+from collections.abc import Iterable
 
 _LETTERS = """
 α alpha β beta γ gamma δ delta ϵ epsilon ε varepsilon ζ zeta η eta θ theta ϑ vartheta ι iota κ kappa λ lambda μ mu
@@ -50,14 +53,35 @@ OVER = {
     "¯": "\\bar", "‾": "\\overline", "―": "\\overline", "^": "\\hat", "ˆ": "\\hat", "~": "\\tilde",
     "˜": "\\tilde", "→": "\\vec", "⃗": "\\vec", "˙": "\\dot", ".": "\\dot", "¨": "\\ddot", "ˇ": "\\check",
     "˘": "\\breve", "´": "\\acute", "`": "\\grave", "⏞": "\\overbrace", "←": "\\overleftarrow", "−": "\\bar",
-    "_": "\\overline",
+    "_": "\\overline", "ˉ": "\\bar", "̄": "\\bar", "̅": "\\overline", "̂": "\\hat", "̃": "\\tilde", "̇": "\\dot",
+    "̈": "\\ddot",
+    "̌": "\\check", "̆": "\\breve", "́": "\\acute", "̀": "\\grave", "˚": "\\mathring", "̊": "\\mathring", "⃛": "\\dddot",
+    "↼": "\\overleftharpoon", "⇀": "\\overrightharpoon", "↔": "\\overleftrightarrow", "⏠": "\\overgroup",
+    "⃖": "\\overleftarrow",
+    "￣": "\\overline", "…": "\\dddot", "⋯": "\\dddot", "⎴": "\\overbracket",
 }  # fmt: skip
 WIDE = {"\\bar": "\\overline", "\\hat": "\\widehat", "\\tilde": "\\widetilde", "\\vec": "\\overrightarrow"}
-UNDER = {"_": "\\underline", "¯": "\\underline", "‾": "\\underline", "⏟": "\\underbrace", "̲": "\\underline"}
+UNDER = {"―": "\\underline", "−": "\\underline", "ˍ": "\\underline", "˜": "\\utilde", "→": "\\underrightarrow",
+         "←": "\\underleftarrow",
+         "↔": "\\underleftrightarrow", "̱": "\\underline", "⏡": "\\undergroup", "_": "\\underline",
+         "¯": "\\underline", "‾": "\\underline", "⏟": "\\underbrace", "̲": "\\underline"}  # fmt: skip
+# Arrows that grow with what stands over and under them: amsmath's and mathtools' `\\x...` commands.
+ARROWS = {
+    "→": "rightarrow", "⟶": "rightarrow", "←": "leftarrow", "⟵": "leftarrow", "↔": "leftrightarrow",
+    "⟷": "leftrightarrow", "⇒": "Rightarrow", "⟹": "Rightarrow", "⇐": "Leftarrow", "⟸": "Leftarrow",
+    "⇔": "Leftrightarrow", "⟺": "Leftrightarrow", "↦": "mapsto", "⟼": "mapsto", "↪": "hookrightarrow",
+    "↩": "hookleftarrow", "⇌": "rightleftharpoons", "⇋": "leftrightharpoons", "⇀": "rightharpoonup",
+    "↼": "leftharpoonup", "⇁": "rightharpoondown", "↽": "leftharpoondown", "↠": "twoheadrightarrow",
+    "↞": "twoheadleftarrow",
+}  # fmt: skip
+INVISIBLE = "\u2061\u2062\u2063\u2064\u200b \u00a0"
 VARIANTS = {
     "normal": "\\mathrm", "bold": "\\mathbf", "bold-italic": "\\boldsymbol", "double-struck": "\\mathbb",
     "script": "\\mathcal", "bold-script": "\\mathcal", "fraktur": "\\mathfrak", "bold-fraktur": "\\mathfrak",
     "sans-serif": "\\mathsf", "bold-sans-serif": "\\mathsf", "monospace": "\\mathtt",
+}  # fmt: skip
+TEXT_VARIANTS = {
+    "italic": "\\textit", "bold": "\\textbf", "monospace": "\\texttt", "sans-serif": "\\textsf",
 }  # fmt: skip
 UNICODE_STYLES = (
     ("DOUBLE-STRUCK", "\\mathbb"), ("FRAKTUR", "\\mathfrak"), ("BLACK-LETTER", "\\mathfrak"),
@@ -72,3 +96,20 @@ NOTATIONS = (
     ("box", "\\boxed"), ("roundedbox", "\\boxed"), ("radical", "\\sqrt"), ("top", "\\overline"),
     ("bottom", "\\underline"), ("updiagonalstrike", "\\cancel"), ("downdiagonalstrike", "\\bcancel"),
 )  # fmt: skip
+_CONTROL_WORD = re.compile(r"\\[A-Za-z]+\Z")
+
+
+def joined(parts: Iterable[str]) -> str:
+    """LaTeX side by side, with a blank where a control word would swallow the letter behind it."""
+    out: list[str] = []
+    for part in filter(None, parts):
+        if out and part[0].isalpha() and _CONTROL_WORD.search(out[-1]):
+            out.append(" ")
+        out.append(part)
+    return "".join(out)
+
+
+def escaped(text: str) -> str:
+    """Plain text as it stands inside `\\text{...}`."""
+    text = re.sub(r"[{}%#&_$]", lambda found: "\\" + found[0], text.replace("\\", "\\textbackslash "))
+    return text.replace("^", "\\^{}").replace("~", "\\textasciitilde ")

@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import IO, Any
 
 import fsspec
@@ -19,6 +19,12 @@ from corpus.errors import LodeError
 # Small row groups are read at random by the training loader and keep a worker's memory flat.
 ROW_GROUP_ROWS = 512
 SCRATCH = re.compile(r"\..+\.[0-9a-f]{32}")
+# What `lode fetch` notes beside the archives.
+FETCH_NOTES = ("_fetch.jsonl", "_records.parquet")
+
+# fsspec's own reader needs another package and gives up at the first 503.
+for _scheme in ("http", "https"):
+    fsspec.register_implementation(_scheme, "corpus.http.HttpFiles", clobber=True)
 
 
 def filesystem(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -70,13 +76,13 @@ def visible_names(path: str) -> list[str]:
     return [name for name in names if not name.startswith(".") and name != "logs"]
 
 
-def remove_folder_contents(path: str) -> None:
-    """Delete what `visible_names` names, and what a killed process left half written."""
+def remove_folder_contents(path: str, keep: Collection[str] = ()) -> None:
+    """Delete what `visible_names` names, but for some, and what a killed process left half written."""
     fs, inside = filesystem(path)
     for entry in fs.find(inside) if fs.exists(inside) else []:
         if SCRATCH.fullmatch(posixpath.basename(entry)):
             fs.rm(entry)
-    for name in visible_names(path):
+    for name in set(visible_names(path)).difference(keep):
         remove(join(path, name))
 
 
@@ -159,7 +165,8 @@ def expand(paths: list[str]) -> list[str]:
             if fs.isdir(match) and fs.exists(join(match, "_lode.json")):
                 here.update(fs.glob(join(match, "part-*.parquet")))
             elif fs.isdir(match):
-                here.update(name for name in fs.find(match) if not posixpath.basename(name).startswith("."))
+                names = ((name, posixpath.basename(name)) for name in fs.find(match))
+                here.update(n for n, last in names if not last.startswith(".") and last not in FETCH_NOTES)
             elif fs.exists(match):
                 here.add(match)
         if not here:

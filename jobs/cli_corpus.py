@@ -15,15 +15,18 @@ from jobs.cli_options import Json, Master, Out, Quiet
 
 
 @contextlib.contextmanager
-def work_in(out: str, master: str | None, quiet: bool, reads: str | None = None) -> Iterator[Any]:
-    """A work folder with an engine, for one command that reads a dataset somewhere else."""
+def work_in(out: str, master: str | None, quiet: bool, *reads: str) -> Iterator[Any]:
+    """A work folder with an engine, for one command that reads something somewhere else: the folder is emptied."""
     from corpus import storage
     from jobs.engine import Work
     from jobs.progress import Progress
     from jobs.spark import Spark
 
-    if reads and (storage.absolute(reads) + "/").startswith(storage.absolute(out) + "/"):
-        raise LodeError(f"--out {out}: what the command reads is in there; choose another folder.")
+    for path in reads:
+        if (storage.absolute(path) + "/").startswith(storage.absolute(out) + "/"):
+            raise LodeError(
+                f"--out {out}: {path}, which the command reads, is in there; choose another folder."
+            )
     spark = Spark(master, {}, os.path.join(tempfile.gettempdir(), f"lode-spark-{os.getuid()}.log"))
     try:
         with Progress(quiet) as progress, Work(out, spark, progress) as work:
@@ -47,33 +50,69 @@ def extract(
         str | None, typer.Option(help="Folder for the documents; without it one page's text is printed.")
     ] = None,
     source: Annotated[str, typer.Option(help="The name of this source in the documents.")] = "web",
+    drop_opt_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Drop pages whose publisher asks for this, such as noai (repeatable)."),
+    ] = None,
+    expand_macros: Annotated[
+        bool, typer.Option("--expand-macros", help="Write out the TeX macros that a page defines.")
+    ] = False,
     master: Master = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """WARC, WET and HTML files to documents, formulas and code intact."""
+    from jobs import web
+    from jobs.recipe import PagesSection, Source, known_signal
+
+    try:
+        refused = [known_signal(signal) for signal in drop_opt_out or ()]
+    except ValueError as error:
+        raise LodeError(f"--drop-opt-out: {error}") from None
+    section = PagesSection(drop_opt_out=refused, expand_macros=expand_macros)
     if out is None:
         from corpus.extract import extract_pages
         from corpus.storage import expand
 
+        for path in inputs:
+            web.check_readable(path)
         files = expand(inputs)
         if len(files) != 1:
             raise LodeError(
                 f"{', '.join(inputs)}: {len(files)} files; give --out DIR to extract more than one."
             )
-        rows = [row for batch in extract_pages(files, source) for row in batch.to_pylist()]
-        kept = [row for row in rows if row["reason"] is None]
-        if not kept:
-            why = f": {rows[0]['reason']} ({rows[0]['detail']})" if rows else ""
-            raise LodeError(f"{files[0]}: no text came out of it{why}.")
-        show(kept, as_json, "\n\n".join(row["text"] for row in kept))
+        batches = extract_pages(files, source, section.extraction)
+        print_pages((row for batch in batches for row in batch.to_pylist()), files[0], as_json)
         return
-    from jobs import web
     from jobs.engine import HERE
-    from jobs.recipe import Source
 
-    with work_in(out, master, quiet) as work:
-        done(web.pages(work, {source: Source(kind="web", input=inputs)}, 0, HERE), as_json)
+    with work_in(out, master, quiet, *inputs) as work:
+        done(web.pages(work, {source: Source(kind="web", input=inputs)}, 0, HERE, section), as_json)
+
+
+def print_pages(rows: Iterator[dict[str, Any]], file: str, as_json: bool) -> None:
+    """The texts of the pages that were kept, each as soon as it is there; as JSON a list of their rows."""
+    kept: list[dict[str, Any]] = []
+    dropped: dict[str, Any] | None = None
+    count = 0
+    for row in rows:
+        if row["reason"]:
+            dropped = dropped or row
+            continue
+        count += 1
+        if as_json:
+            kept.append({name: value for name, value in row.items() if name not in ("reason", "detail")})
+        else:
+            typer.echo(row["text"] if count == 1 else f"\n{row['text']}")
+    if not count:
+        why = (
+            f"{dropped['reason']} ({dropped['detail'] or dropped['url'] or dropped['path']})"
+            if dropped
+            else "no page is in it"
+        )
+        raise LodeError(f"{file}: no text came out of it: {why}.")
+    if as_json:
+        typer.echo(json.dumps(kept, indent=2, ensure_ascii=False))
 
 
 def mine(
@@ -103,7 +142,7 @@ def mine(
         precision=precision,
         classifier=Classifier(bucket=bucket),
     )
-    with work_in(out, master, quiet, pages) as work:
+    with work_in(out, master, quiet, pages, seeds) as work:
         done(run(work, open_dataset(pages, ("id", "text", "url", "domain")), section, seed), as_json)
 
 
@@ -207,7 +246,7 @@ def decontaminate(
     from jobs.web import decontaminate as run
 
     section = DecontaminateSection(benchmarks=benchmarks, **({"fields": field} if field else {}))
-    with work_in(out, master, quiet, input) as work:
+    with work_in(out, master, quiet, input, *benchmarks) as work:
         done(run(work, HERE, open_dataset(input), section, "documents"), as_json)
 
 
@@ -226,7 +265,7 @@ def repos(
     from jobs.engine import HERE
     from jobs.recipe import Source
 
-    with work_in(out, master, quiet) as work:
+    with work_in(out, master, quiet, *inputs) as work:
         done(repositories.files(work, {source: Source(kind="repositories", input=inputs)}, 0, HERE), as_json)
 
 

@@ -30,7 +30,7 @@ from jobs.spark import Spark, code_version, first_cause
 from jobs.worker import Counts, MapParts, Task, WriteBuckets
 
 MANIFEST, RUNNING = "_lode.json", "_running.json"
-STAGE_NAMES = re.compile(r"part-\d+\.parquet|dropped|clusters|_counts|_running\.json")
+STAGE_NAMES = re.compile(r"part-\d+\.parquet|dropped|clusters|_counts|_running\.json|_lode\.json")
 # The name of a stage that is the work folder itself: what `lode dedup --out DIR` and its like write.
 HERE = "."
 EVERY_STAGE = ("corpus/schema.py", "corpus/storage.py", "jobs/engine.py", "jobs/worker.py")
@@ -198,6 +198,7 @@ class Work:
 
     def _clear(self, folder: str, name: str, manifest: dict[str, Any] | None) -> None:
         """Empty a stage's folder, but never a folder that something else is in."""
+        found: list[str] = []
         if name == HERE:
             if manifest and manifest.get("stage") != HERE:
                 raise LodeError(
@@ -208,7 +209,8 @@ class Work:
                 raise LodeError(
                     f"{folder}: holds other things ({found[0]}, ...); choose an empty or new folder."
                 )
-        storage.remove_folder_contents(folder)
+        # Whatever came to lie beside such a stage is not its own.
+        storage.remove_folder_contents(folder, keep=found)
 
     def map_parts(
         self,
@@ -340,12 +342,14 @@ def limited(names: list[str], limit: int | None, seed: int) -> list[str]:
     return [name for name in names if name in taken]
 
 
-def fingerprint_files(paths: list[str]) -> str:
-    """A fingerprint of files by name, size and time of last change (or the store's own tag)."""
+def fingerprint_files(paths: list[str], sizes: dict[str, int] | None = None) -> str:
+    """A fingerprint of files by name, size and time of last change (or the store's own tag); fills in `sizes`."""
     digest = hashlib.sha256()
     for path in paths:
         fs, inside = storage.filesystem(path)
         info = fs.info(inside)
+        if sizes is not None:
+            sizes[path] = info.get("size") or 0
         mark = info.get("ETag") or info.get("mtime") or info.get("LastModified") or info.get("created")
         digest.update(f"{path}\n{info.get('size')}\n{mark}\n".encode())
     return digest.hexdigest()[:32]

@@ -69,7 +69,7 @@ def seed_stage(work: Work, name: str, inputs: list[str], seed: int) -> Stage:
 
     def build(folder: str) -> Account:
         tables = [path for path in files if path.endswith(".parquet")]
-        archives = [f"{name}\n{path}" for path in files if not path.endswith(".parquet")]
+        archives = [web.page_item(name, path) for path in files if not path.endswith(".parquet")]
         total = Counts()
         if archives:
             tasks = [Task(part, (item,)) for part, item in enumerate(archives)]

@@ -83,7 +83,7 @@ def check_inputs(recipe: Recipe) -> None:
 
 
 def web_stages(work: Work, recipe: Recipe, done) -> list[Part]:
-    stage = done(web.pages(work, recipe.web, recipe.seed), "pages")
+    stage = done(web.pages(work, recipe.web, recipe.seed, section=recipe.pages), "pages")
     stage = done(web.quality(work, stage, recipe.quality), "quality")
     if recipe.mine:
         stage = done(mine.mine(work, stage, recipe.mine, recipe.seed), "mined")

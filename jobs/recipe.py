@@ -8,15 +8,39 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from corpus import opt_out
 from corpus.errors import LodeError
+from corpus.extract import Extraction
 from corpus.ngrams import Profile
+from corpus.warc import SPLIT_BYTES
+from filters.prose import Prose
+from filters.quality import Profile as QualityProfile
+from filters.quality import Quality
+from filters.url_lists import Lists
 from pretrain.config import ModelConfig, TrainingConfig
 from pretrain.presets import model_preset
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def known_signal(signal: str) -> str:
+    """`signal`, or ValueError where no page can have it (see `corpus.opt_out`)."""
+    if signal.rpartition(":")[2] not in opt_out.KNOWN:
+        raise ValueError(f"there is no signal {signal!r}{nearest(signal, sorted(opt_out.KNOWN))}")
+    return signal
+
+
+def _language_code(code: str) -> str:
+    if not re.fullmatch("[a-z]{2}", code):
+        raise ValueError(f"{code!r} is not a code of ISO 639-1, two letters such as 'en' or 'zh'")
+    return code
+
+
+Signal = Annotated[str, AfterValidator(known_signal)]
+LanguageCode = Annotated[str, AfterValidator(_language_code)]
 # Names become folders and columns.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
@@ -43,13 +67,46 @@ class Source(Section):
     crawl_files: Count = 16  # WARC files that `installed:` documentation is written to
 
 
+class PagesSection(Section):
+    """What becomes of the files of a crawl; see docs/crawl.md."""
+
+    drop_opt_out: list[Signal] = []  # pages whose publisher asks for this are dropped, such as "noai"
+    expand_macros: bool = False  # write out the TeX macros that a page defines
+    split_bytes: Count = SPLIT_BYTES  # larger files are read in such parts where their container allows it
+
+    @property
+    def extraction(self) -> Extraction:
+        return Extraction(tuple(self.drop_opt_out), self.expand_macros)
+
+
 class QualitySection(Section):
-    languages: list[str] = []
+    """Which pages stay; see docs/quality.md. The shares belong to the profiles `mathematics` and `code`."""
+
+    profile: QualityProfile = "mathematics"
+    languages: list[LanguageCode] = []
+    min_language_score: Share = 0.0
     min_chars: int = 200
     max_chars: int = 1_000_000
     min_letters: Share = 0.25
     max_repeated_lines: Share = 0.4
     max_top_word: Share = 0.3
+    prose: Prose = Prose()
+    blocked_domains: list[str] = []  # paths of lists
+    blocked_urls: list[str] = []
+    blocked_words: list[str] = []
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> "QualitySection":
+        if self.min_chars > self.max_chars:
+            raise ValueError(f"min_chars ({self.min_chars}) is more than max_chars ({self.max_chars})")
+        return self
+
+    @property
+    def rules(self) -> Quality:
+        lists = Lists(tuple(self.blocked_domains), tuple(self.blocked_urls), tuple(self.blocked_words))
+        blocked = {"blocked_domains", "blocked_urls", "blocked_words"}
+        values = {name: getattr(self, name) for name in type(self).model_fields if name not in blocked}
+        return Quality(**{**values, "languages": tuple(self.languages)}, lists=lists)
 
 
 class Classifier(Section):
@@ -170,6 +227,7 @@ class Recipe(Section):
     name: str
     seed: Annotated[int, Field(ge=0)] = 0
     sources: Annotated[dict[Name, Source], Field(min_length=1)]
+    pages: PagesSection = PagesSection()
     quality: QualitySection = QualitySection()
     mine: MineSection | None = None
     deduplicate: DeduplicateSection | None = None
@@ -319,8 +377,10 @@ def explain(error: ValidationError, text: str, where: str) -> str:
     if not key:
         return f"{place}: {message}"
     given = fault.get("input")
-    shown = f" (it is {given!r})" if isinstance(given, (str, int, float, bool)) else ""
-    return f"{place}: {key!r}: {message[0].lower()}{message[1:]}{shown}."
+    is_told = repr(given) in message or not isinstance(given, (str, int, float, bool))
+    shown = "" if is_told else f" (it is {given!r})"
+    end = "" if message.endswith(("?", ".")) and not shown else "."
+    return f"{place}: {key!r}: {message[0].lower()}{message[1:]}{shown}{end}"
 
 
 def keys_beside(path: list[str]) -> list[str]:

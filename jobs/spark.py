@@ -145,18 +145,29 @@ class Spark:
         builder = SparkSession.builder.appName("lode").master(master)
         for key, value in (settings | self.settings).items():
             builder = builder.config(key, value)
-        with stderr_into(log):
+        # A cluster that does not answer is waited for longer than anyone should have to.
+        with stderr_into(log), interrupts_later() if local else contextlib.nullcontext():
             try:
                 session = builder.getOrCreate()
             except Exception as error:
                 raise LodeError(
                     f"Spark did not start on {master}: {first_cause(error)} (log: {log})"
                 ) from error
+            # pyspark's own handler calls the gateway from inside a call to it; an interrupt is an interrupt.
+            with contextlib.suppress(ValueError):  # only the main thread may say so
+                signal.signal(signal.SIGINT, signal.default_int_handler)
         self._started_here = True
-        # pyspark's own handler calls the gateway from inside a call to it; an interrupt is an interrupt.
-        with contextlib.suppress(ValueError):  # only the main thread may say so
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         return session
+
+
+@contextlib.contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back: while Spark starts, its handler would turn it into an error of the gateway."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -12,14 +12,15 @@ from corpus import installed, storage
 from corpus.contamination import BenchmarkIndex, Decontaminate
 from corpus.docs_crawl import part_name, render_part
 from corpus.errors import LodeError
-from corpus.extract import PAGE, extract_pages
+from corpus.extract import PAGE, Extraction, extract_pages
 from corpus.schema import with_verdict
-from filters.quality import Quality
+from corpus.warc import ranges
 from jobs.engine import Account, Stage, Work, fingerprint_files, limited
-from jobs.recipe import DecontaminateSection, QualitySection, Source
+from jobs.recipe import DecontaminateSection, PagesSection, QualitySection, Source
 from jobs.worker import Task
 
-PAGE_ROOMS = ("corpus/extract.py", "jobs/web.py")
+PAGE_ROOMS = ("corpus/extract.py", "corpus/main_content.npz", "corpus/main_content.toml", "jobs/web.py")
+QUALITY_ROOMS = ("filters/quality.py", "filters/words.toml", "jobs/web.py")
 CRAWL = pa.schema([("file", pa.string()), ("kind", pa.string()), ("count", pa.int64())])
 
 
@@ -70,12 +71,35 @@ def crawl(work: Work, name: str, specs: list[str], files: int, seed: int) -> Sta
     )
 
 
-def warc_files(work: Work, name: str, inputs: list[str], files: int, seed: int) -> tuple[list[str], str]:
-    """The files behind a source's `input`, and their fingerprint. `installed:` documentation is written first."""
+def check_readable(path: str) -> None:
+    """Name what in a local folder cannot be listed or followed: listings leave it out without a word."""
+
+    def refuse(error: OSError) -> None:
+        raise LodeError(
+            f"{error.filename}: cannot be read ({error.strerror}); mend its permissions or move it."
+        )
+
+    if storage.is_local(path) and os.path.isdir(path):
+        for folder, _, names in os.walk(path, onerror=refuse):
+            for name in names:
+                file = os.path.join(folder, name)
+                if not name.startswith(".") and os.path.islink(file) and not os.path.exists(file):
+                    raise LodeError(f"{file}: this link leads nowhere; mend or remove it.")
+
+
+def warc_files(
+    work: Work, name: str, inputs: list[str], files: int, seed: int, sizes: dict[str, int] | None = None
+) -> tuple[list[str], str]:
+    """The files behind a source's `input`, and their fingerprint. `installed:` documentation is written first.
+
+    Fills in `sizes` of the files that were found.
+    """
     specs = [path for path in inputs if is_installed(path)]
     paths = [path for path in inputs if not is_installed(path)]
+    for path in paths:
+        check_readable(path)
     found = storage.expand(paths) if paths else []
-    mark = fingerprint_files(found)
+    mark = fingerprint_files(found, sizes)
     if specs:
         made = crawl(work, name, specs, files, seed)
         found += [storage.join(made.folder, part_name(part)) for part in range(files)]
@@ -87,24 +111,45 @@ def warc_files(work: Work, name: str, inputs: list[str], files: int, seed: int) 
 
 @dataclass(frozen=True)
 class ReadPages:
-    """Pages of several sources; each input is `source<newline>path`."""
+    """Pages of several sources; each input is a `page_item`."""
+
+    how: Extraction = field(default_factory=Extraction)
 
     def __call__(self, inputs: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         for item in inputs:
-            source, path = item.split("\n", 1)
-            yield from extract_pages([path], source)
+            source, part, path = item.split("\n", 2)
+            start, end = part.split("-")
+            yield from extract_pages([path], source, self.how, int(start), int(end) if end else None)
 
 
-def pages(work: Work, sources: dict[str, Source], seed: int, name: str = "pages") -> Stage:
-    """WARC, WET and HTML files to documents, one part a file."""
+def page_item(source: str, path: str, start: int = 0, end: int | None = None) -> str:
+    """What `ReadPages` reads: a file, or the records that begin between two of its bytes."""
+    return f"{source}\n{start}-{'' if end is None else end}\n{path}"
+
+
+def pages(
+    work: Work,
+    sources: dict[str, Source],
+    seed: int,
+    name: str = "pages",
+    section: PagesSection = PagesSection(),  # noqa: B008 (frozen)
+) -> Stage:
+    """WARC, WET and HTML files to documents: one part a file, several of a large file whose container allows it."""
     inputs, marks = [], {}
     for source, about in sources.items():
-        files, marks[source] = warc_files(work, f"crawl/{source}", about.input, about.crawl_files, seed)
-        inputs += [f"{source}\n{path}" for path in limited(files, about.limit, seed)]
+        sizes: dict[str, int] = {}
+        files, marks[source] = warc_files(
+            work, f"crawl/{source}", about.input, about.crawl_files, seed, sizes
+        )
+        inputs += [
+            page_item(source, path, *part)
+            for path in limited(files, about.limit, seed)
+            for part in ranges(path, sizes.get(path, 0), section.split_bytes)
+        ]
 
     def build(folder: str) -> Account:
         tasks = [Task(part, (item,)) for part, item in enumerate(inputs)]
-        counts = work.map_parts(folder, tasks, PAGE, read=ReadPages(), unit="pages")
+        counts = work.map_parts(folder, tasks, PAGE, read=ReadPages(section.extraction), unit="pages")
         if not counts.rows_in:
             raise LodeError(
                 f"{', '.join(sources)}: no page in any of the {len(inputs)} input files; are they WARC files?"
@@ -115,19 +160,25 @@ def pages(work: Work, sources: dict[str, Source], seed: int, name: str = "pages"
     # the work folder is named from there, so that the folder can be moved.
     named = [item.replace(f"{work.folder}/", "") for item in inputs]
     listing = hashlib.sha256("\n".join(named).encode()).hexdigest()
-    return work.stage(name, PAGE_ROOMS, {"inputs": listing}, marks, build)
+    parameters = {
+        "inputs": listing,
+        "drop_opt_out": sorted(section.drop_opt_out),
+        "expand_macros": section.expand_macros,
+    }
+    return work.stage(name, PAGE_ROOMS, parameters, marks, build)
 
 
 def quality(work: Work, before: Stage, section: QualitySection) -> Stage:
-    values = section.model_dump()
-    rules = Quality(**{**values, "languages": tuple(values["languages"])})
+    rules = replace(section.rules, lists=section.rules.lists.resolved())
+    lists = fingerprint_files([*rules.lists.domains, *rules.lists.urls, *rules.lists.words])
 
     def build(folder: str) -> Account:
         tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
-        return Account(work.map_parts(folder, tasks, before.schema, rules, unit="pages"), "pages")
+        schema = rules.schema(before.schema)
+        return Account(work.map_parts(folder, tasks, schema, rules, unit="pages"), "pages")
 
-    rooms = ("filters/quality.py", "jobs/web.py")
-    return work.stage("quality", rooms, values, {"pages": before.fingerprint}, build)
+    inputs = {"pages": before.fingerprint, "lists": lists}
+    return work.stage("quality", QUALITY_ROOMS, section.model_dump(mode="json"), inputs, build)
 
 
 def benchmark_texts(section: DecontaminateSection) -> list[tuple[str, str]]:

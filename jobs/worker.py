@@ -168,7 +168,9 @@ class MapParts:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                with reported(f"reading {self.tasks[number].inputs[0]}") as failure:
+                # The last line of an input is its path.
+                path = self.tasks[number].inputs[0].rpartition("\n")[2]
+                with reported(f"reading {path}") as failure:
                     self.run(self.tasks[number])
                 yield pa.RecordBatch.from_pylist([failure], RESULT)
 

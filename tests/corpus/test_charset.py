@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.charset import codec_name, declared_charset, decode
+from corpus.charset import codec_name, declared_charset, decode, mended
 from corpus.warc import read_warc
 
 TEXTS = {
@@ -91,3 +91,90 @@ def test_any_bytes_give_clean_text(payload, charset):
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co")), max_size=200))
 def test_utf8_is_never_mistaken(text):
     assert decode(text.encode(), "iso-8859-1") == text.removeprefix("\ufeff")
+
+
+SENTENCES = {
+    "Українська мова: її літери є, ї, ґ; це речення написане для перевірки.": ("koi8-u", "windows-1251"),
+    "Η πιθανότητα είναι μέτρο της βεβαιότητας ενός γεγονότος στα μαθηματικά.": ("windows-1253", "iso-8859-7"),
+    "Teorija verjetnosti preučuje naključne pojave; šopek žog, čisto naključje.": ("windows-1250",),
+    "Tikimybių teorija tiria atsitiktinius įvykius, jų dydžius, šaltinius ir ryšį.": ("windows-1257",),
+    "Olasılık kuramı, rastgele olayların çözümlenmesiyle uğraşan bir dalıdır; şans işi.": ("windows-1254",),
+    "ทฤษฎีความน่าจะเป็นเป็นสาขาหนึ่งของคณิตศาสตร์ที่ศึกษาเหตุการณ์สุ่ม": ("cp874",),
+    "תורת ההסתברות היא ענף של המתמטיקה העוסק בתופעות אקראיות ובניתוחן.": ("windows-1255",),
+    "نظرية الاحتمالات فرع من الرياضيات يهتم بتحليل الظواهر العشوائية.": ("windows-1256",),
+    "確率論とは、偶然現象に対して数学的な模型を与え、解析する数学の一分野である。": ("iso-2022-jp", "euc-jp"),
+}
+
+
+@pytest.mark.parametrize("text", SENTENCES)
+def test_more_charsets_than_are_declared(text):
+    """Found by the bytes alone, and against a server that calls everything Latin-1 or UTF-8."""
+    page = f"<html><head><title>Page</title></head><body>{f'<p>{text}</p>' * 8}</body></html>"
+    for charset in SENTENCES[text]:
+        for header in (None, "utf-8", "iso-8859-1"):
+            assert decode(page.encode(charset), header) == page, (charset, header)
+
+
+def test_latin1_is_the_weaker_of_two_claims():
+    french, czech = "<p>Été à la plage, où l'élève naïf a bu.</p>", "<p>Příliš žluťoučký kůň úpěl.</p>"
+    meta = '<meta http-equiv="Content-Type" content="text/html; charset={}">'
+    page = meta.format("windows-1250") + czech
+    assert decode(page.encode("cp1250"), "iso-8859-1") == page
+    assert decode((french * 3).encode("cp1252"), "iso-8859-1") == french * 3
+    page = meta.format("gb2312") + french * 5  # a copied template; the server is right
+    assert decode(page.encode("cp1252"), "iso-8859-1") == page
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("header", [None, "utf-16", "utf-8"])
+def test_utf16_without_a_mark(codec, header):
+    page = "<html><head><title>t</title></head><body><p>Теория 数学 ünd</p></body></html>"
+    assert decode(page.encode(codec), header) == page
+
+
+def garbled(text: str) -> str:
+    """What becomes of UTF-8 that is read as windows-1252, as browsers do it (WHATWG: five bytes stay controls)."""
+    return "".join(
+        bytes((byte,)).decode("cp1252") if byte not in (0x81, 0x8D, 0x8F, 0x90, 0x9D) else chr(byte)
+        for byte in text.encode()
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["Ça été déjà naïf – “où”?", "Größe, Übung", "Это текст", "数学の本", "naïve 😀", *SENTENCES]
+)
+def test_text_encoded_twice_is_set_right(text):
+    page = f"<p>{text}</p>\n<p>{text}</p>"
+    assert decode(garbled(page).encode()) == page
+    # Beside text that is right, run by run; not where most of the page is right.
+    mixed = f"<p>Ça va été</p><p>{garbled(text)}</p><p>{garbled(text)}</p>"
+    assert decode(mixed.encode()) == mixed.replace(garbled(text), text)
+    mixed = f"<p>é</p><p>à</p><td>{garbled(text)}</td>"
+    assert mended(mixed) == mixed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "IRMÃ",
+        "IRMÃ”",
+        "a “IRMÃ” e o “JOÃO”",
+        "São",
+        "MAÇÃ…",
+        "Â",
+        "LÃ »",
+        "â",
+        "é appears as Ã© there",
+        "Ã",
+        "PÃES",
+        "½ Ã—",
+    ],
+)
+def test_right_text_stays(text):
+    for page in (text, f"<p>{text}</p>" * 5):
+        assert decode(page.encode()) == page
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn", "Co")), max_size=60))
+def test_mending_undoes_garbling_or_does_nothing(text):
+    assert mended(garbled(text)) in (text, garbled(text))

@@ -1,12 +1,17 @@
 """The stage as a whole: nothing vanishes, nothing depends on how the work was cut."""
 
 import gzip
+import itertools
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
 
 from corpus import extract
-from corpus.extract import PAGE, Extract, extract_pages
+from corpus.errors import LodeError
+from corpus.extract import PAGE, Extraction, extract_pages
 from corpus.schema import document_id, with_verdict
 from corpus.warc import read_warc
 
@@ -25,8 +30,8 @@ def warc(pages: list[tuple[str, bytes, str]]) -> bytes:
     return out
 
 
-def rows(*paths, **options):
-    batches = list(extract_pages([str(path) for path in paths], "web", **options))
+def rows(*paths, start=0, end=None, **how):
+    batches = list(extract_pages([str(path) for path in paths], "web", Extraction(**how), start, end))
     return pa.Table.from_batches(batches, with_verdict(PAGE)).to_pylist()
 
 
@@ -40,6 +45,12 @@ def test_a_page_becomes_a_document(tmp_path):
     assert row["title"] == "T" and row["formulas"] == 1 and row["code_blocks"] == 1
     assert "$a^2$" in row["text"] and "```\nx = 1\n```" in row["text"]
     assert row["date"] == "2026-01-02T03:04:05Z" and row["source"] == "web"
+    text = row["text"]
+    assert (row["characters"], row["words"], row["lines"]) == (
+        len(text),
+        len(text.split()),
+        len(text.split("\n")),
+    )
     assert row["language"] is row["repository"] is row["path"] is row["reason"] is row["detail"] is None
 
 
@@ -59,10 +70,10 @@ def test_reasons(tmp_path, monkeypatch):
     class PanicException(BaseException):
         pass
 
-    def sometimes(html):
+    def sometimes(html, expand_macros):
         if "raise" in html:
             raise PanicException("index out of bounds")
-        return real(html)
+        return real(html, expand_macros)
 
     monkeypatch.setattr(extract, "extract_text", sometimes)
     found = rows(path, max_page_chars=4000)
@@ -85,7 +96,7 @@ def test_a_keyboard_interrupt_is_no_reason(tmp_path, monkeypatch):
     path = tmp_path / "a.warc.gz"
     path.write_bytes(warc([("http://a.org/1", TEXT.encode(), "200 OK")]))
 
-    def stop(html):
+    def stop(html, expand_macros):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(extract, "extract_text", stop)
@@ -121,10 +132,6 @@ def test_rows_do_not_depend_on_how_the_files_are_shared_out(shared_data):
     paths = sorted(str(path) for path in (shared_data / "web" / "odd").glob("*.warc*"))
     whole = rows(*paths)
     assert whole == [row for path in paths for row in rows(path)]
-    stage = Extract("web")
-    batches = [pa.record_batch({"path": [path]}) for path in paths]
-    assert stage.schema(batches[0].schema) == PAGE
-    assert pa.Table.from_batches(stage(iter(batches))).to_pylist() == whole
 
 
 def test_an_empty_file_has_no_rows_and_a_missing_one_is_an_error(tmp_path):
@@ -133,3 +140,97 @@ def test_an_empty_file_has_no_rows_and_a_missing_one_is_an_error(tmp_path):
     assert rows(empty) == []
     with pytest.raises(FileNotFoundError):
         rows(tmp_path / "missing.warc.gz")
+
+
+def test_opt_out_signals_are_a_column_and_a_reason(tmp_path):
+    pages = [
+        ("http://a.org/1", b"<meta name='robots' content='noai, noindex'>" + TEXT.encode(), "200 OK"),
+        ("http://a.org/2", TEXT.encode(), "200 OK\r\nX-Robots-Tag: gptbot: noai\r\nTDM-Reservation: 1"),
+        ("http://a.org/3", TEXT.encode(), "200 OK"),
+    ]
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(warc(pages))
+    assert [row["opt_out"] for row in rows(path)] == [
+        ["noai", "noindex"],
+        ["gptbot:noai", "tdm-reservation"],
+        [],
+    ]
+    found = rows(path, drop_opt_out=("noai", "tdm-reservation"))
+    assert [(row["reason"], row["detail"]) for row in found] == [
+        ("opted_out", "noai"),
+        ("opted_out", "tdm-reservation"),
+        (None, None),
+    ]
+
+
+def test_bounds_of_one_page(tmp_path, monkeypatch):
+    """Too many tags, too much time: the page is dropped and the next one comes."""
+    pages = [
+        ("http://a.org/1", b"<br>" * 300 + TEXT.encode(), "200 OK"),
+        ("http://a.org/2", b"<!-- slow -->" + TEXT.encode(), "200 OK"),
+        ("http://a.org/3", b"<!-- deaf -->" + TEXT.encode(), "200 OK"),
+        ("http://a.org/4", TEXT.encode(), "200 OK"),
+    ]
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(warc(pages))
+    real = extract.extract_text
+
+    def slow(html, expand_macros):
+        while "slow" in html:
+            pass
+        if "deaf" in html:  # a library that turns the alarm into an error of its own
+            try:
+                while True:
+                    pass
+            except BaseException:
+                raise ValueError("interrupted") from None
+        return real(html, expand_macros)
+
+    monkeypatch.setattr(extract, "extract_text", slow)
+    monkeypatch.setattr(extract, "MAX_TAGS", 200)
+    found = rows(path, seconds=0.2)
+    assert [(row["reason"], row["detail"]) for row in found] == [
+        ("page_too_large", "308 tags"),
+        ("extraction_timeout", "0.2 seconds"),
+        ("extraction_timeout", "0.2 seconds"),
+        (None, None),
+    ]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+def test_outside_the_main_thread_there_is_no_clock(tmp_path):
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(warc([("http://a.org/1", TEXT.encode(), "200 OK")]))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(rows, path, seconds=1e-9).result()[0]["reason"] is None
+
+
+def test_an_extractor_that_never_works_stops_the_job(tmp_path, monkeypatch):
+    """Rather than dropping every page of a crawl; one page that works shows that it can."""
+    pages = [(f"http://a.org/{number}", TEXT.encode(), "200 OK") for number in range(150)]
+    bad, good = tmp_path / "bad.warc.gz", tmp_path / "good.warc.gz"
+    bad.write_bytes(warc(pages))
+    good.write_bytes(warc([("http://a.org/good", b"<!-- good -->" + TEXT.encode(), "200 OK"), *pages]))
+    real = extract.extract_text
+
+    def broken(html, expand_macros):
+        if "good" in html:
+            return real(html, expand_macros)
+        raise ImportError("no such symbol")
+
+    monkeypatch.setattr(extract, "extract_text", broken)
+    with pytest.raises(LodeError, match=r"first 100 pages all failed with ImportError.*reinstall"):
+        rows(bad)
+    assert [row["reason"] for row in rows(good)] == [None] + ["extraction_failed"] * 150
+
+
+def test_parts_of_a_file_make_the_same_rows(shared_data):
+    path = str(shared_data / "web" / "dev-00000.warc.gz")
+    size = os.path.getsize(path)
+    cuts = [0, size // 50, size // 49, size // 40]
+    whole = rows(path, end=cuts[-1])
+    assert len(whole) > 20
+    assert whole == [
+        row for start, end in itertools.pairwise(cuts) for row in rows(path, start=start, end=end)
+    ]

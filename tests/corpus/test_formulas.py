@@ -87,6 +87,20 @@ INLINE_WRITERS = {
     "google charts": lambda t: (
         f'<img src="//chart.googleapis.com/chart?cht=tx&amp;chl={urllib.parse.quote(t)}">'
     ),
+    "upmath": lambda t: f'<img src="https://i.upmath.me/svg/{urllib.parse.quote(t)}">',
+    "github": lambda t: (
+        f'<img src="https://render.githubusercontent.com/render/math?math={urllib.parse.quote(t)}">'
+    ),
+    "jianshu": lambda t: (
+        f'<img src="https://math.jianshu.com/math?formula={urllib.parse.quote(t)}" alt="{quoted(t)}">'
+    ),
+    "csdn": lambda t: f'<img src="https://latex.csdn.net/eq?{urllib.parse.quote(t)}">',
+    "canvas": lambda t: (
+        f'<img class="equation_image" src="/equation_images/{urllib.parse.quote(urllib.parse.quote(t))}" '
+        f'data-equation-content="{quoted(t)}">'
+    ),
+    "latex2html": lambda t: f'<img width="50" src="img1.png" alt="${quoted(t)}$">',
+    "mathjax image": lambda t: f'<img src="eq.svg" alt="\\({quoted(t)}\\)">',
     "sphinx image": lambda t: f'<img class="math" src="_images/math/0a.png" alt="{quoted(t)}"/>',
     "stack exchange": lambda t: f'<span class="math-container">${quoted(t)}$</span>',
     "gitlab": lambda t: f'<code class="language-math">{quoted(t)}</code>',
@@ -139,9 +153,54 @@ def test_bare_mathml_in_any_prefix():
         assert segments(extract_text(page_with([formula])).text) == [(r"x^{2}\leq\pi", False)]
 
 
+def test_mathml_in_an_attribute_of_wiris():
+    image = (
+        "<img class='Wirisformula' src='x.png' data-mathml='«math xmlns=¨http://www.w3.org/1998/Math/MathML¨»«msup»«mi»x"
+        "«/mi»«mn»2«/mn»«/msup»«mo»§#8804;«/mo»«mn»1«/mn»«/math»'>"
+    )
+    assert segments(extract_text(page_with([image])).text) == [(r"x^{2}\leq1", False)]
+
+
+def test_asciimath_scripts():
+    script = '<script type="math/asciimath">sum_(i=1)^n i/2</script>'
+    assert segments(extract_text(page_with([script])).text) == [(r"\sum_{i=1}^{n}\frac{i}{2}", False)]
+
+
+def test_an_annotation_in_another_language_is_not_latex():
+    formula = (
+        "<math><semantics><msqrt><mi>x</mi></msqrt><annotation encoding='text/plain'>root of x</annotation>"
+        "</semantics></math>"
+    )
+    assert segments(extract_text(page_with([formula])).text) == [(r"\sqrt{x}", False)]
+
+
+def test_numbered_equations_are_displayed():
+    row = "<mlabeledtr><mtd><mtext>(7)</mtext></mtd><mtd><mi>x</mi></mtd></mlabeledtr>"
+    formula = f"<math><mtable>{row}</mtable></math>"
+    assert segments(extract_text(page_with([formula])).text) == [(r"x\tag{7}", True)]
+
+
 def test_an_image_that_is_no_formula_is_none():
     page = extract_text(page_with(['<img src="cat.png" alt="a_cat = cute">']))
     assert page.formulas == 0 and segments(page.text) == []
+
+
+@pytest.mark.parametrize(
+    "alt, expected",
+    [
+        ("x**n + 1", ["x**n+1"]),
+        ("[-1, 1]", ["[-1,1]"]),
+        ("l - j + 1", ["l-j+1"]),
+        ("n", ["n"]),
+        ("Equation", []),
+        ("Equation 3", []),
+        ("the sum of all", []),
+        ("eq12.png", []),
+    ],
+)
+def test_alternative_text_without_signs_of_tex(alt, expected):
+    page = page_with([f'<img class="math" src="a.png" alt="{alt}">'])
+    assert [tex for tex, _ in segments(extract_text(page).text)] == expected
 
 
 def test_a_spoken_alternative_is_not_latex():
@@ -157,6 +216,7 @@ def test_a_spoken_alternative_is_not_latex():
         ("  a \n +  b ", ("a + b", None)),
         ("% <![CDATA[\n a<b \\\\ %]]>", ("a<b \\\\", None)),
         ("a % comment\n b \\% c", ("a b \\% c", None)),
+        ("a \\\\% comment\n b", ("a \\\\ b", None)),
         ("$$x$$", ("x", True)),
         ("\\(x\\)", ("x", False)),
         ("\\[x\\]", ("x", True)),
@@ -205,6 +265,8 @@ RENDERED, DOLLARS, NONE = Delimiters(True, False), Delimiters(True, True), Delim
         (r"costs \$5 and $x^2$", DOLLARS, r"costs \$5 and <I:x^2>"),
         ("one $ alone", DOLLARS, "one $ alone"),
         ("$$x$$$$y$$", RENDERED, "<D:x><D:y>"),
+        ("so $x$$y_1$$z$ hold", DOLLARS, "so <I:x><I:y_1><I:z> hold"),
+        (r"$5, so $$\frac{\$5}{x_1}$$ of $6", DOLLARS, r"$5, so <D:\frac{\$5}{x_1}> of $6"),
         (r"\(a\n\n b\)".replace(r"\n", "\n"), RENDERED, "\\(a\n\n b\\)"),
     ],
 )
@@ -217,7 +279,33 @@ def test_configuration_is_read_from_the_page():
     katex = "<script>renderMathInElement(document.body, {delimiters: [{left: '$', right: '$'}]}) // katex</script>"
     assert Delimiters.of(mathjax) == DOLLARS and Delimiters.of(katex) == DOLLARS
     assert Delimiters.of("<script src=mathjax.js></script>") == RENDERED
+    assert Delimiters.of('<script src="require.js" data-main="../assets/documenter.js"></script>') == DOLLARS
     assert Delimiters.of("<p>plain</p>") == NONE
+
+
+@pytest.mark.parametrize(
+    "head, expected",
+    [
+        ('<script src="MathJax.js?config=TeX-MML-AM_CHTML"></script>', True),
+        ('<script src="MathJax.js?config=TeX-AMS_CHTML"></script>', False),
+        ('<script src="http://example.com/ASCIIMathML.js"></script>', True),
+        ("<script>MathJax = {loader: {load: ['input/asciimath']}}</script>", True),
+        (
+            "<script>MathJax = {loader: {load: ['input/asciimath']}}</script><body class='pretext ignore-math'>",
+            False,
+        ),
+        ("<p>`x`</p>", False),
+    ],
+)
+def test_asciimath_is_read_where_the_page_reads_it(head, expected):
+    assert Delimiters.of(head).asciimath is expected
+
+
+def test_backticks_of_asciimath():
+    read = Delimiters(True, False, True)
+    assert typed("so `x/2` and `sqrt y`, \\(z\\)", read, put) == r"so <I:\frac{x}{2}> and <I:\sqrt{y}>, <I:z>"
+    assert typed("so `x/2`", RENDERED, put) == "so `x/2`"
+    assert typed("``not`` and ` ` and `one", read, put) == "``not`` and ` ` and `one"
 
 
 @given(st.text("ab $\\()[]{}_\n", max_size=80), st.sampled_from([RENDERED, DOLLARS, NONE]))
@@ -239,3 +327,14 @@ def test_prices_beside_formulas():
     page = extract_text(page_with([r"\(x^2\)", "a price of $5 or", r"\(y^2\)", "another of $7"]))
     assert segments(page.text) == [("x^2", False), ("y^2", False)]
     assert r"\$5" in page.text and r"\$7" in page.text
+
+
+def test_dollars_that_github_draws_and_that_a_blog_without_renderer_types():
+    github = extract_text(page_with(['<math-renderer class="js-inline-math">$O(n)$</math-renderer>']))
+    assert segments(github.text) == [("O(n)", False)]
+    assert segments(extract_text(page_with([r"$O(\log n)$"])).text) == [(r"O(\logn)", False)]
+
+
+def test_blanks_of_a_form_encoded_query():
+    image = '<img src="https://www.zhihu.com/equation?tex=%5Chat+f+%3D+a%2Bb">'
+    assert r"$\hat f = a+b$" in extract_text(page_with([image])).text

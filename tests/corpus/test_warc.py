@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus import content
+from corpus import content, warc
 from corpus.warc import MAX_RECORD_BYTES, read_warc
 
 HTML = b"<!doctype html><html><head><title>t</title></head><body><p>Hello, page.</p></body></html>"
@@ -272,3 +272,161 @@ def test_a_cut_file_keeps_all_before_the_cut(tmp_path_factory, cut, form):
 def test_any_bytes_are_read_without_an_error(tmp_path_factory, rubbish, head):
     for row in read(tmp_path_factory.getbasetemp(), head + rubbish + page(1)):
         assert row.reason or row.payload
+
+
+def packed(form: str, pages: list[bytes]) -> bytes:
+    """Records in a container that gives each a place of its own."""
+    if form == "dictionary":
+        known = zstandard.train_dictionary(1024, [page(number) for number in range(200)])
+        compress = zstandard.ZstdCompressor(dict_data=known).compress
+        return content.dictionary_frame(known.as_bytes()) + b"".join(map(compress, pages))
+    compress = {"members": gzip.compress, "frames": zstandard.compress, "plain": bytes}[form]
+    return b"".join(map(compress, pages))
+
+
+SPLITTABLE = {"members": "x.warc.gz", "frames": "x.warc.zst", "dictionary": "y.warc.zst", "plain": "x.warc"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_parts_of_a_file_give_each_record_once(tmp_path_factory, data):
+    """Split anywhere, whole or damaged: the rows are those of the unsplit file, in their order."""
+    form = data.draw(st.sampled_from(list(SPLITTABLE)))
+    kinds = data.draw(st.lists(st.sampled_from("pppprct"), min_size=1, max_size=7))
+    makers = {
+        "p": page,
+        "r": lambda i: record(f"http://a.org/{i}", b"GET / HTTP/1.1\r\n\r\n", "request"),
+        "c": lambda i: record(f"http://a.org/{i}", b"plain words", "conversion", "text/plain"),
+        "t": lambda i: record(f"http://a.org/{i}", http(HTML)[:-9])[: -data.draw(st.integers(1, 30))],
+    }
+    blob = bytearray(packed(form, [makers[kind](number) for number, kind in enumerate(kinds)]))
+    for _ in range(data.draw(st.integers(0, 2))):
+        at = data.draw(st.integers(0, len(blob)))
+        blob[at : at + data.draw(st.integers(0, 30))] = data.draw(st.binary(max_size=30))
+    path = tmp_path_factory.getbasetemp() / SPLITTABLE[form]
+    path.write_bytes(blob)
+    whole = list(read_warc(str(path)))
+    cuts = sorted(data.draw(st.lists(st.integers(1, len(blob) + 5), max_size=4)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warc, "_LOOK_BACK", data.draw(st.sampled_from([0, 300, 8 << 20])))
+        parts = [
+            list(read_warc(str(path), start, end))
+            for start, end in zip([0, *cuts], [*cuts, None], strict=True)
+        ]
+    assert [row for part in parts for row in part] == whole
+
+
+def test_an_archive_inside_a_record_is_not_the_crawl(tmp_path):
+    """A split in the middle of a page that is an archive itself: its records are no records of the crawl."""
+    inner = b"".join(gzip.compress(page(number)) for number in range(100, 110))
+    outer = [page(0), record("http://a.org/x.warc.gz", http(inner)), page(2)]
+    for form in ("members", "plain"):
+        blob = packed(form, outer)
+        path = tmp_path / SPLITTABLE[form]
+        path.write_bytes(blob)
+        whole = list(read_warc(str(path)))
+        assert len(whole) == 3
+        middle = len(blob) // 2
+        assert [*read_warc(str(path), 0, middle), *read_warc(str(path), middle)] == whole
+
+
+def test_ranges(tmp_path):
+    pages = [page(number) for number in range(50)]
+    for form, name in SPLITTABLE.items():
+        path = tmp_path / name
+        path.write_bytes(packed(form, pages))
+        size = path.stat().st_size
+        found = warc.ranges(str(path), size, 4000)
+        assert found[0] == (0, 4000) and found[-1] == ((len(found) - 1) * 4000, None) and len(found) > 1
+        assert warc.ranges(str(path), size) == [(0, None)]
+        rows = [row.url for part in found for row in read_warc(str(path), *part)]
+        assert rows == [f"http://example.org/{number}" for number in range(50)]
+    # A member of many records behind one of a single record is nobody's but the first reader's.
+    path = tmp_path / "mixed.warc.gz"
+    path.write_bytes(gzip.compress(pages[0]) + gzip.compress(b"".join(pages[1:])))
+    found = warc.ranges(str(path), path.stat().st_size, 1000)
+    assert len(found) > 1 and [len(list(read_warc(str(path), *part))) for part in found][:2] == [50, 0]
+    whole = {"w.warc.gz": gzip.compress(b"".join(pages)), "w.warc.zst": zstandard.compress(b"".join(pages))}
+    for name, blob in (whole | {"p.html": HTML * 100, "info.warc.gz": gzip.compress(b"")}).items():
+        (tmp_path / name).write_bytes(blob)
+        assert warc.ranges(str(tmp_path / name), len(blob), 10) == [(0, None)]
+
+
+@pytest.mark.parametrize("name", ["w.warc.gz", "w.warc.zst"])
+def test_a_file_compressed_as_a_whole_keeps_all_before_its_damage(tmp_path, name):
+    pages = [page(number) for number in range(3000)]
+    pack = gzip.compress if name.endswith("gz") else zstandard.compress
+    blob = pack(b"".join(pages))
+    path = tmp_path / name
+    half = len(blob) // 2
+    damaged = blob[:half] + b"\xff" * 8 + blob[half + 8 :]
+    for data in (blob, blob[:half], damaged):
+        path.write_bytes(data)
+        rows = list(read_warc(str(path)))
+        kept = [row.url for row in rows if row.reason is None]
+        assert kept[:1200] == [f"http://example.org/{number}" for number in range(1200)]
+        if data is blob:
+            assert len(rows) == len(kept) == 3000
+        else:
+            assert rows[-1].reason == "truncated_archive" and len(kept) < 3000
+
+
+def test_members_of_several_records_are_read_behind_damage(tmp_path):
+    members = [
+        gzip.compress(b"".join(page(100 * member + number) for number in range(100))) for member in range(4)
+    ]
+    half = len(members[1]) // 2
+    members[1] = members[1][:half] + b"\xff" * 8 + members[1][half + 8 :]
+    urls = {row.url for row in read(tmp_path, b"".join(members)) if row.reason is None}
+    assert {f"http://example.org/{number}" for number in [*range(110), *range(200, 400)]} <= urls
+
+
+def test_what_is_unpacked_can_be_read_again_in_small_memory(tmp_path, monkeypatch):
+    """A record that claims more than there is makes the reader go back, also behind its window."""
+    monkeypatch.setattr(content, "_WINDOW", 1000)
+    pages = [page(number) for number in range(3000)]
+    liar = pages[1300].replace(b"Content-Length: ", b"Content-Length: 999")
+    data = b"".join([*pages[:1300], liar, *pages[1301:]])
+    for blob in (gzip.compress(data), zstandard.compress(data)):
+        rows = read(tmp_path, blob)
+        assert [row.url for row in rows if row.reason is None] == [
+            f"http://example.org/{number}" for number in range(3000) if number != 1300
+        ]
+    # Going back costs the file once more, so there is an end to it, and it is counted.
+    data = b"".join([*pages[:1300], *[liar] * 20, *pages[1301:]])
+    rows = read(tmp_path, gzip.compress(data))
+    assert 1300 <= [row.reason for row in rows].count(None) < 2999
+    assert rows[-1].reason == "truncated_archive" and "wrong lengths" in rows[-1].detail
+
+
+def test_dictionaries(tmp_path):
+    """A dictionary at the head of a `.warc.zst`, as it is or compressed, serves every frame behind it."""
+    known = zstandard.train_dictionary(1024, [page(number) for number in range(200)])
+    frames = [zstandard.ZstdCompressor(dict_data=known).compress(page(number)) for number in range(20)]
+    damaged = [*frames[:7], b"\0" * 40, *frames[8:]]
+    for data in (known.as_bytes(), zstandard.compress(known.as_bytes())):
+        head = content.dictionary_frame(data)
+        rows = read(tmp_path, head + b"".join(frames), "x.warc.zst")
+        assert [row.url for row in rows] == [f"http://example.org/{number}" for number in range(20)]
+        rows = read(tmp_path, head + b"".join(damaged), "x.warc.zst")
+        assert [row.reason for row in rows] == [None] * 7 + ["unreadable_record"] + [None] * 12
+    whole = zstandard.ZstdCompressor(dict_data=known).compress(b"".join(page(n) for n in range(20)))
+    rows = read(tmp_path, content.dictionary_frame(known.as_bytes()) + whole, "x.warc.zst")
+    assert [row.reason for row in rows] == [None] * 20
+    other = b"\x50\x2a\x4d\x18\x04\0\0\0note" + b"".join(zstandard.compress(page(n)) for n in range(3))
+    assert [row.reason for row in read(tmp_path, other, "x.warc.zst")] == [None] * 3
+
+
+def test_a_last_record_that_took_in_another_gives_it_back(tmp_path):
+    """Bytes are missing from a page, as many as the page behind it has: its length fits the end of the file."""
+    pages = [page(number) for number in range(3)]
+    gone = len(pages[2]) - 3
+    body = http(HTML + b"x" * 2000)
+    long = record("http://a.org/long", body)
+    blob = pages[0] + long.replace(b"x" * gone, b"", 1) + pages[2]
+    rows = read(tmp_path, blob, "x.warc")
+    assert [(row.url, row.reason) for row in rows] == [
+        ("http://example.org/0", None),
+        ("http://a.org/long", "wrong_length"),
+        ("http://example.org/2", None),
+    ]

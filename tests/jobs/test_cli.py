@@ -1,5 +1,6 @@
 """What a user sees when something is wrong: one sentence, exit status 1, no traceback."""
 
+import json
 import os
 import pathlib
 import stat
@@ -42,6 +43,27 @@ def test_an_empty_warc(recipe, tmp_path):
                 f"sources.documentation.input=['{tmp_path}/empty.warc.gz']")  # fmt: skip
     assert "no page in any of the 1 input files" in sentence(done)
     assert "no text came out of it" in sentence(lode("extract", str(tmp_path / "empty.warc.gz")))
+
+
+def test_the_crawl_is_not_written_over(tmp_path):
+    """A stage's folder is emptied before it is written."""
+    page = tmp_path / "out" / "crawl" / "page.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("<p>Text of a page.</p>")
+    said = sentence(lode("extract", str(page.parent), "--out", str(tmp_path / "out")))
+    assert "which the command reads, is in there" in said and page.exists()
+
+
+def test_one_file_on_the_screen(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("<title>T</title><p>Where \\(x^2 = 1\\) holds.</p>")
+    assert lode("extract", str(page)).stdout == "Where $x^2 = 1$ holds.\n"
+    (row,) = json.loads(lode("extract", "--json", str(page)).stdout)
+    assert row["title"] == "T" and row["formulas"] == 1 and "reason" not in row
+    page.write_text("")
+    assert sentence(lode("extract", str(page))).endswith("no text came out of it: no page is in it.")
+    (tmp_path / "lost.html").symlink_to(tmp_path / "nowhere")
+    assert "lost.html: this link leads nowhere" in sentence(lode("extract", str(tmp_path)))
 
 
 def test_a_file_where_the_work_folder_should_be(recipe, tmp_path):
@@ -126,7 +148,6 @@ def test_one_page_prints_its_text(tmp_path):
 
 def test_commands_work_one_by_one(finished, tmp_path):
     """Each command on the documents of a finished run, its JSON balancing like any stage."""
-    import json
 
     def run(*arguments):
         done = lode(*arguments, "--master", "local[2]", "--quiet", "--json")

@@ -16,6 +16,7 @@ from corpus.errors import LodeError
 from corpus.minhash import MinHash
 from corpus.schema import DOCUMENT
 from corpus.tokens import TextTokenizer, train_tokenizer
+from filters.language import Language
 from filters.quality import Quality
 from jobs.engine import HERE, Account, Work, limited, open_dataset
 from jobs.progress import Progress
@@ -84,7 +85,7 @@ def test_counts_are_read_below_hidden_folders(tmp_path):
 
 def test_a_line_of_blanks_costs_no_more_than_its_length():
     rules = Quality((), 0, 10**9, 0.0, 1.0, 1.0)
-    assert rules.verdict("word " + " " * 2_000_000, "en") is None
+    assert rules.judge("word " + " " * 2_000_000, Language("en", 1.0))[0] is None
 
 
 def test_a_store_is_written_like_a_disk():
@@ -153,6 +154,16 @@ def test_a_stage_that_is_a_work_folder_spares_what_is_not_its_own(tmp_path):
     ):
         folder.stage(HERE, (), {}, {}, one_row)
     assert (tmp_path / "work" / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_stage_that_is_a_work_folder_is_written_anew_beside_what_came_later(tmp_path):
+    with Work(str(tmp_path), Spark(None, {}, "log"), Progress(quiet=True)) as folder:
+        folder.stage(HERE, (), {"a": 1}, {}, one_row)
+        (tmp_path / "notes.txt").write_text("mine")
+        (tmp_path / "part-00007.parquet").write_text("of the stage before")
+        folder.stage(HERE, (), {"a": 2}, {}, one_row)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "part-00007.parquet").exists() and (tmp_path / "_lode.json").exists()
 
 
 @pytest.mark.parametrize(
