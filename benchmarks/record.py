@@ -24,7 +24,8 @@ def record(name: str, result: Any, packages: list[str]) -> pathlib.Path:
     """Write a result to `results/NAME.json`."""
     RESULTS.mkdir(exist_ok=True)
     about = {
-        "command": f"python -m benchmarks.{name} {' '.join(sys.argv[1:])}".strip(),
+        # Where things lay on the machine that measured says nothing.
+        "command": " ".join(["python -m", f"benchmarks.{name}", *map(os.path.basename, sys.argv[1:])]),
         "machine": f"{len(os.sched_getaffinity(0))} cores of {processor()}",
         "python": platform.python_version(),
         "versions": {package: importlib.metadata.version(package) for package in packages},
