@@ -9,7 +9,6 @@ of the output is used once. A lost block is *mangled* where half of its lines ar
 `verbatim` asks only that the text is somewhere in the output, in a fence or not, or indented by four.
 """
 
-import argparse
 import collections
 import dataclasses
 import json
@@ -19,9 +18,8 @@ import unicodedata
 
 import pyarrow.parquet as pq
 
-from benchmarks import formula_truth, recall_peers
-from benchmarks.formula_recall import decoded, extra_pages, show, texts_of
-from benchmarks.record import SAMPLE, record
+from benchmarks import formula_truth
+from benchmarks.formula_recall import decoded, measure, show, texts_of
 from corpus.warc import read_warc
 
 # Classes of what highlighters put beside the code.
@@ -329,31 +327,8 @@ def _rates(tally: collections.Counter) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--data", type=pathlib.Path, default=SAMPLE / "web", help="WARC files with labels.parquet"
-    )
-    parser.add_argument(
-        "--peer", action="append", default=[], help="an interpreter with other extractors installed"
-    )
-    parser.add_argument("--extra", type=pathlib.Path, help="a folder of folders of loose HTML files")
-    parser.add_argument("--per-domain", type=int, default=60, help="pages from each folder of --extra")
-    parser.add_argument("--losses", type=pathlib.Path, help="write the blocks that Lode lost, as JSON lines")
-    arguments = parser.parse_args()
-    tools = recall_peers.available(arguments.peer)
-    result: dict = {"peers": recall_peers.versions(arguments.peer)}
-    if (arguments.data / "labels.parquet").exists():
-        result["sample"] = run(sample_pages(arguments.data), tools, arguments.losses)
-    elif not arguments.extra:
-        print(f"{arguments.data} holds no labels.parquet: give the folder with --data, or pages with --extra")
-        return
-    if arguments.extra:
-        pages = extra_pages(
-            arguments.extra, arguments.per_domain, re.compile(r"<pre\b|class=.?fragment", re.I)
-        )
-        losses = arguments.losses and arguments.losses.with_suffix(".extra" + arguments.losses.suffix)
-        result["extra"] = run(pages, tools, losses)
-    record("code_recall", result, ["lode", "lxml", "resiliparse", "html5lib"])
+    hint = re.compile(r"<pre\b|class=.?fragment", re.I)
+    measure("code_recall", __doc__.splitlines()[0], sample_pages, run, 60, hint)
 
 
 if __name__ == "__main__":

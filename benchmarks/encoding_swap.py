@@ -24,8 +24,8 @@ import urllib.parse
 from collections.abc import Callable
 
 from benchmarks import formula_truth, recall_peers
-from benchmarks.formula_recall import sample_pages, segments, show, texts_of
-from benchmarks.record import SAMPLE, record
+from benchmarks.formula_recall import add_sample_and_peers, sample_pages, segments, show, texts_of
+from benchmarks.record import record
 from corpus import docpages
 from corpus.installed import PAGES_PER_PACKAGE, pages_of_part
 
@@ -250,12 +250,7 @@ def recall(pages: list[list[str]], texts: list[str]) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--data", type=pathlib.Path, default=SAMPLE / "web", help="WARC files with labels.parquet"
-    )
-    parser.add_argument(
-        "--peer", action="append", default=[], help="an interpreter with other extractors installed"
-    )
+    add_sample_and_peers(parser)
     parser.add_argument("--specs", default=SPECS, help="packages whose documentation is rendered")
     parser.add_argument("--per-source", type=int, default=25, help="pages from one package or domain")
     default = pathlib.Path(tempfile.gettempdir()) / "lode-katex"

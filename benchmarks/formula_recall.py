@@ -18,6 +18,7 @@ import json
 import pathlib
 import re
 import time
+from collections.abc import Callable
 
 import pyarrow.parquet as pq
 
@@ -301,30 +302,43 @@ def _show_parts(row: dict) -> None:
                 print("    " + f"{name:<30}" + "  ".join(f"{key} {value}" for key, value in tally.items()))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_sample_and_peers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=pathlib.Path, default=SAMPLE / "web", help="WARC files with labels.parquet"
     )
     parser.add_argument(
         "--peer", action="append", default=[], help="an interpreter with other extractors installed"
     )
+
+
+def measure(
+    name: str, about: str, sample: Callable, run: Callable, per_domain: int, *hint: re.Pattern[str]
+) -> None:
+    """The command of a benchmark of recall: `run(pages, tools, losses)` on the `sample` and on other pages."""
+    parser = argparse.ArgumentParser(description=about)
+    add_sample_and_peers(parser)
     parser.add_argument("--extra", type=pathlib.Path, help="a folder of folders of loose HTML files")
-    parser.add_argument("--per-domain", type=int, default=150, help="pages from each folder of --extra")
+    parser.add_argument(
+        "--per-domain", type=int, default=per_domain, help="pages from each folder of --extra"
+    )
     parser.add_argument("--losses", type=pathlib.Path, help="write what Lode lost or made up, as JSON lines")
     arguments = parser.parse_args()
-    result: dict = {}
     tools = recall_peers.available(arguments.peer)
+    result: dict = {"peers": recall_peers.versions(arguments.peer)}
     if (arguments.data / "labels.parquet").exists():
-        result["sample"] = run(sample_pages(arguments.data), tools, arguments.losses)
+        result["sample"] = run(sample(arguments.data), tools, arguments.losses)
     elif not arguments.extra:
         print(f"{arguments.data} holds no labels.parquet: give the folder with --data, or pages with --extra")
         return
     if arguments.extra:
+        pages = extra_pages(arguments.extra, arguments.per_domain, *hint)
         losses = arguments.losses and arguments.losses.with_suffix(".extra" + arguments.losses.suffix)
-        result["extra"] = run(extra_pages(arguments.extra, arguments.per_domain), tools, losses)
-    result["peers"] = recall_peers.versions(arguments.peer)
-    record("formula_recall", result, ["lode", "lxml", "resiliparse", "html5lib"])
+        result["extra"] = run(pages, tools, losses)
+    record(name, result, ["lode", "lxml", "resiliparse", "html5lib"])
+
+
+def main() -> None:
+    measure("formula_recall", __doc__.splitlines()[0], sample_pages, run, 150)
 
 
 if __name__ == "__main__":
