@@ -16,11 +16,8 @@ import pathlib
 import re
 import unicodedata
 
-import pyarrow.parquet as pq
-
 from benchmarks import formula_truth
-from benchmarks.formula_recall import decoded, measure, show, texts_of
-from corpus.warc import read_warc
+from benchmarks.formula_recall import measure, show, texts_of
 
 # Classes of what highlighters put beside the code.
 GUTTERS = frozenset((
@@ -262,19 +259,6 @@ def score(truth: list[Block], text: str) -> tuple[dict[str, collections.Counter]
     return tallies, lost
 
 
-def sample_pages(data: pathlib.Path) -> list[tuple[str, str, str]]:
-    """(domain, address, HTML) of the code pages, in the charset the labels give."""
-    table = pq.read_table(data / "labels.parquet").to_pylist()
-    labels = {(row["warc_file"], row["warc_offset"]): row for row in table if row["class"] == "code"}
-    pages = []
-    for path in sorted(data.glob("*.warc.gz")):
-        for one in read_warc(str(path)):
-            label = labels.get((path.name, one.position))
-            if label and one.payload:
-                pages.append((label["domain"], label["url"], decoded(one.payload, label["charset_true"])))
-    return pages
-
-
 COLUMNS = (
     "recall", "verbatim", "macro_recall", "mangled", "dropped", "precision", "language", "failed_pages",
 )  # fmt: skip
@@ -328,7 +312,7 @@ def _rates(tally: collections.Counter) -> dict:
 
 def main() -> None:
     hint = re.compile(r"<pre\b|class=.?fragment", re.I)
-    measure("code_recall", __doc__.splitlines()[0], sample_pages, run, 60, hint)
+    measure("code_recall", __doc__.splitlines()[0], "code", run, 60, hint)
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def crawled_pages(data: pathlib.Path, per_domain: int) -> list[tuple[str, list[t
     """The same from real pages that type their formulas: each is found again in the page's source."""
     pages = []
     taken: collections.Counter[str] = collections.Counter()
-    for domain, _, source in sample_pages(data):
+    for domain, _, source in sample_pages(data, "math"):
         if taken[domain] >= per_domain or "\ue000" in source:
             continue
         truth = formula_truth.read(source)

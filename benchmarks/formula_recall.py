@@ -139,10 +139,10 @@ def score(page: formula_truth.Page, text: str) -> dict:
     return {"counts": counts, "by_encoding": by_encoding, "lost": lost, "wrong": wrong}
 
 
-def sample_pages(data: pathlib.Path) -> list[tuple[str, str, str]]:
-    """(domain, address, HTML) of the mathematics pages, in the charset the labels give."""
+def sample_pages(data: pathlib.Path, kind: str) -> list[tuple[str, str, str]]:
+    """(domain, address, HTML) of the pages labelled `math` or `code`, in the charset the labels give."""
     table = pq.read_table(data / "labels.parquet").to_pylist()
-    labels = {(row["warc_file"], row["warc_offset"]): row for row in table if row["class"] == "math"}
+    labels = {(row["warc_file"], row["warc_offset"]): row for row in table if row["class"] == kind}
     pages = []
     for path in sorted(data.glob("*.warc.gz")):
         for one in read_warc(str(path)):
@@ -311,10 +311,8 @@ def add_sample_and_peers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def measure(
-    name: str, about: str, sample: Callable, run: Callable, per_domain: int, *hint: re.Pattern[str]
-) -> None:
-    """The command of a benchmark of recall: `run(pages, tools, losses)` on the `sample` and on other pages."""
+def measure(name: str, about: str, kind: str, run: Callable, per_domain: int, *hint: re.Pattern[str]) -> None:
+    """The command of a benchmark of recall: `run(pages, tools, losses)` on the sample's pages of a kind and others."""
     parser = argparse.ArgumentParser(description=about)
     add_sample_and_peers(parser)
     parser.add_argument("--extra", type=pathlib.Path, help="a folder of folders of loose HTML files")
@@ -326,7 +324,7 @@ def measure(
     tools = recall_peers.available(arguments.peer)
     result: dict = {"peers": recall_peers.versions(arguments.peer)}
     if (arguments.data / "labels.parquet").exists():
-        result["sample"] = run(sample(arguments.data), tools, arguments.losses)
+        result["sample"] = run(sample_pages(arguments.data, kind), tools, arguments.losses)
     elif not arguments.extra:
         print(f"{arguments.data} holds no labels.parquet: give the folder with --data, or pages with --extra")
         return
@@ -338,7 +336,7 @@ def measure(
 
 
 def main() -> None:
-    measure("formula_recall", __doc__.splitlines()[0], sample_pages, run, 150)
+    measure("formula_recall", __doc__.splitlines()[0], "math", run, 150)
 
 
 if __name__ == "__main__":

@@ -159,7 +159,8 @@ def by_latexml(formulas: list[tuple[str, bool]]) -> list[str | None]:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "formulas.tex"
         path.write_text(text)
-        quiet = {"check": True, "capture_output": True, "timeout": 1800}
+        # It leaves its logs where it is run.
+        quiet = {"check": True, "capture_output": True, "timeout": 1800, "cwd": folder}
         subprocess.run(["latexml", "--quiet", "--destination", f"{path}.xml", str(path)], **quiet)
         post = ["latexmlpost", "--quiet", "--format", "html5", "--pmml", "--nodefaultresources"]
         subprocess.run([*post, "--destination", f"{path}.html", f"{path}.xml"], **quiet)
