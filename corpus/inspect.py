@@ -39,12 +39,22 @@ REPOSITORIES = DOCUMENTS | {
     "dependencies": DEPENDENCIES,
     "unparsed": UNPARSED,
 }
+FATES = dict.fromkeys(("stage", "id", "reason", "winner", "corpus"), TEXT)
+FATES |= dict.fromkeys(("jaccard", "containment"), REAL)
 COLUMNS: dict[str, dict[str, str]] = {
     "documents": DOCUMENTS,
     "corpus": DOCUMENTS,
     "repositories": REPOSITORIES,
     "dropped": dict.fromkeys(("stage", "id", "url", "path", "reason", "detail"), TEXT),
-    "clusters": {"stage": TEXT, "id": TEXT, "reason": TEXT, "cluster": INTEGER, "winner": TEXT},
+    "clusters": FATES | {"cluster": INTEGER},
+    "matches": FATES,
+    "repeated_lines": {"stage": TEXT, "line": TEXT, "times": INTEGER},
+    "unusable": dict.fromkeys(("stage", "benchmark", "item", "field", "text"), TEXT),
+    "contamination": dict.fromkeys(
+        ("stage", "benchmark", "item", "field", "id", "url", "path", "excerpt"), TEXT
+    )
+    | dict.fromkeys(("start", "end", "matched_ngrams", "item_ngrams"), INTEGER)
+    | {"coverage": REAL},
     "scores": {"round": INTEGER, "target": TEXT, "id": TEXT, "url": TEXT, "domain": TEXT, "score": REAL},
     "statistics": {"round": INTEGER, "target": TEXT, "kind": TEXT, "key": TEXT}
     | dict.fromkeys(("pages", "collected", "collected_before"), INTEGER),
@@ -94,9 +104,10 @@ def open_work(path: str, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     """A DuckDB connection, in memory, with views over a work folder, one stage's folder, a Parquet file or a glob.
 
     Views: `stages`, `documents` (every stage's), `corpus` (the documents that the mixture is drawn from),
-    `dropped`, `mining_rounds`, `scores`, `domains`, `paths`, `clusters`, `repositories`, `edges`, `windows`,
-    `shards`, `shard_documents`, `training`, `evaluation` and `problems`: what is damaged or unfinished, and is
-    left out of the others. A stage that is not there gives no rows; its columns are there all the same.
+    `dropped`, `mining_rounds`, `scores`, `domains`, `paths`, `clusters`, `matches`, `repeated_lines`, `contamination`,
+    `unusable`, `repositories`, `edges`, `windows`, `shards`, `shard_documents`, `training`, `evaluation` and
+    `problems`: what is damaged or unfinished, and is left out of the others. A stage that is not there gives no rows;
+    its columns are there all the same.
 
     Args:
         path: local, or any fsspec URL; DuckDB then reads through fsspec.
@@ -263,8 +274,12 @@ def selects(dataset: Dataset) -> list[tuple[str, str]]:
 
     if last == "dropped" and "reason" in has:
         return [("dropped", of_stage(base))]
-    if last == "clusters" and {"cluster", "winner"} <= has:
-        return [("clusters", of_stage(base))]
+    if last in ("clusters", "matches") and {"cluster", "winner"} <= has:
+        return [(last, of_stage(base))]
+    if last == "lines" and {"line", "times"} <= has:
+        return [("repeated_lines", of_stage(base))]
+    if last in ("contamination", "unusable") and {"benchmark", "item"} <= has:
+        return [(last, of_stage(base))]
     if {"tokens", "documents"} <= has:
         scan = dataset.scan + ", filename = true, file_row_number = true)"
         columns = (
@@ -287,7 +302,8 @@ def selects(dataset: Dataset) -> list[tuple[str, str]]:
                            f"{quoted(t)} AS score FROM {rows}")
                 for t in targets
             ]  # fmt: skip
-    if {"id", "text", "source"} <= has:
+    # Documents from elsewhere have no more than these two; examples for a classifier are none.
+    if {"id", "text"} <= has and "held_out" not in has:
         views = [("documents", f"SELECT {literal(stage)} AS stage, {all_but('stage', *NESTED)} FROM {rows}")]
         return [*views, ("repositories", of_stage(stage))] if "files" in has else views
     return []

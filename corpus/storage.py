@@ -78,12 +78,17 @@ def visible_names(path: str) -> list[str]:
 
 def remove_folder_contents(path: str, keep: Collection[str] = ()) -> None:
     """Delete what `visible_names` names, but for some, and what a killed process left half written."""
+    remove_scratch(path)
+    for name in set(visible_names(path)).difference(keep):
+        remove(join(path, name))
+
+
+def remove_scratch(path: str) -> None:
+    """Delete what a killed process left half written in a folder."""
     fs, inside = filesystem(path)
     for entry in fs.find(inside) if fs.exists(inside) else []:
         if SCRATCH.fullmatch(posixpath.basename(entry)):
             fs.rm(entry)
-    for name in set(visible_names(path)).difference(keep):
-        remove(join(path, name))
 
 
 def size(path: str) -> int:
@@ -210,6 +215,9 @@ def open_parquet(path: str, fs: Any = None, inside: str | None = None) -> Iterat
         try:
             file = pq.ParquetFile(stream)
         except pa.ArrowInvalid as error:
+            if not inside.endswith(".parquet"):
+                how = "DuckDB: COPY (FROM 'x.jsonl') TO 'x.parquet'"
+                raise LodeError(f"{path}: not a Parquet file; convert it first ({how}).") from None
             raise LodeError(f"{path}: not a whole Parquet file ({error}).") from None
         yield file
 

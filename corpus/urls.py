@@ -8,17 +8,56 @@ import urllib.parse
 
 import tldextract
 
-# Campaign and click identifiers: they say how a reader came, never what the page is.
-_TRACKING = re.compile(
-    r"utm_\w+|[a-z_]*clid|igshid|[gw]braid|li_fat_id|_g[al]|_hs(?:enc|mi)|mc_[ce]id|mkt_tok"
-    r"|oly_(?:anon|enc)_id|vero_id|spm|ref_src|phpsessid|jsessionid|sessionid",
-    re.I,
-)
-_SESSION_PATH = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/?#;]*", re.I)
-_FORBIDDEN_IN_HOST = re.compile(r"[\x00-\x20\x7f#/<>?@\\^|%\[\]\ud800-\udfff\ufffd]")
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21}
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+# Campaign and click identifiers: they say how a reader came, never what the page is. Names that also mean other
+# things (`ref`, `source`, `from`, `si`, `cid`) are none.
+_TRACKING_NAMES = """
+    gclid gclsrc dclid gbraid wbraid gad_source gad_campaignid srsltid _ga _gl fbclid fb_action_ids fb_action_types
+    fb_source fb_ref igshid igsh msclkid yclid ysclid _openstat twclid ref_src ttclid tt_medium tt_content li_fat_id
+    trkcampaign trkinfo epik sccid rdt_cid qclid mc_cid mc_eid mc_tc _hsenc _hsmi __hssc __hstc __hsfp hsctatracking
+    mkt_tok elqtrack elqtrackid oly_anon_id oly_enc_id vero_id vero_conv _ke _kx __s ml_subscriber
+    ml_subscriber_hash dm_i _bta_tid _bta_c spm s_kwcid s_cid ef_id cjevent irclickid rb_clickid zanpid wickedid
+    unicorn_click_id dicbo tblci pk_campaign pk_kwd pk_keyword pk_source pk_medium pk_content pk_cid ga_source
+    ga_medium ga_term ga_content ga_campaign ga_place itm_source itm_medium itm_campaign itm_content itm_term xtor
+    at_medium at_campaign at_custom1 at_custom2 at_custom3 at_custom4 trk_contact trk_msg trk_module trk_sid
+    guccounter guce_referrer guce_referrer_sig _branch_match_id _branch_referrer twitter_impression
+    __twitter_impression jsessionid phpsessid cfid cftoken oscsid xtcsid zenid
+"""
+_TRACKING = frozenset(_TRACKING_NAMES.split())
+_TRACKING_PREFIXES = (
+    "utm_", "mtm_", "matomo_", "piwik_", "hsa_", "wt_mc", "wt_zmc", "wt_cc", "wt.", "bsft_", "pf_rd_", "pd_rd_",
+    "aspsessionid",
+)  # fmt: skip
+# Names that say more than one thing, and the values that tell: a short number names a session of a conference, or a
+# piece of music.
+_NOT_A_NUMBER = re.compile(r"(?![0-9]{0,9}\Z).*", re.S)
+_TELLING = {
+    "session_id": _NOT_A_NUMBER,
+    "sessionid": _NOT_A_NUMBER,
+    "sessid": _NOT_A_NUMBER,
+    "trk": _NOT_A_NUMBER,
+    "sid": re.compile(r"[0-9a-f]{16,}|(?=.*[0-9])(?=.*[a-z])[0-9a-z]{26,}", re.I),
+    "s": re.compile(r"[0-9a-f]{32}", re.I),
+}
+_SESSION_PATH = re.compile(r";(?:jsessionid|phpsessid|sid|cfid|cftoken)=[^/?#;]*", re.I)
+_SESSION_FOLDER = re.compile(r"(?:/\(S\([a-z0-9]{24}\)\))+(?=/)")  # ASP.NET without cookies
+# Browsers take any number of slashes of either kind in these.
+_WEB = re.compile(r"(https?|ftp|wss?):[/\\]*([^/\\?#]*)([^?#]*)(?:\?([^#]*))?", re.I | re.A)
+_FILE = re.compile(r"file:(?://([^/?#]*))?([^?#]*)", re.I | re.A)
+_OTHER = re.compile(r"(?:([a-z][a-z0-9+.-]*):)?//([^/?#]*)([^?#]*)(?:\?([^#]*))?", re.I | re.A)
+_DEFAULT_PORTS = {"http": "80", "https": "443", "ftp": "21", "ws": "80", "wss": "443"}
+_FORBIDDEN_IN_HOST = re.compile(r"[\x00-\x20\x7f#/:<>?@\\^|%\[\]\ud800-\udfff\ufffd]")
+# UTS 46 maps them to nothing.
+_IGNORED_IN_HOST = re.compile("[\u00ad\u034f\u180b-\u180f\u200b\u2060\u2064\ufe00-\ufe0f\ufeff]")
+_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
+# What the domain name system allows; each character may come as a few escapes.
+_MAX_NAME = 253
+_MAX_HOST = 9 * _MAX_NAME
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_PATH, _QUERY = "/:@!$&'()*+,;=", "/:@!$&()*+,;=?"  # browsers escape the apostrophe in queries
+_PLAIN_PATH, _PLAIN_QUERY = (
+    re.compile(f"[A-Za-z0-9._~{re.escape(safe)}-]*").fullmatch for safe in (_PATH, _QUERY)
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 # The snapshot that ships with the package: no network, no cache on disk, the same answer everywhere.
 # Private suffixes count (`alice.github.io` and `bob.github.io` are two publishers).
@@ -26,46 +65,126 @@ _suffixes = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=(), include_p
 
 
 def canonical_url(url: str) -> str:
-    """One spelling of `url` for all that name the same page (RFC 3986, 6.2; WHATWG URL for hosts).
+    """One spelling of `url` for all that name the same page (RFC 3986, 6.2; WHATWG URL for hosts and slashes).
 
-    Lower-case scheme and host, IDNA host, no default port, user or fragment, resolved dot segments, only
-    necessary escapes and these in upper case, no tracking parameters or session ids; the others keep their
-    order.
+    Lower-case scheme and host, IDNA host, addresses in their usual form, no default port, user or fragment, resolved
+    dot segments, only necessary escapes and these in upper case, no tracking parameters or session ids; the others
+    keep their order.
     Scheme, `www.` and a trailing slash stay as they are: servers are free to give them meaning.
     What is no hierarchical URL is returned with its blanks and control characters removed. Never raises.
     """
     url = _CONTROL.sub("", url).strip(" ").replace(" ", "%20")
-    try:
-        parts = urllib.parse.urlsplit(url)
-        scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
-    except ValueError:
+    parts = _split(url)
+    if parts is None:
         return url
+    scheme, authority, path, query = parts
     if scheme == "file":
-        return urllib.parse.urlunsplit((scheme, parts.netloc, parts.path, "", ""))
-    if not host:
+        return f"file://{authority}{path}"
+    host, port = _host_and_port(authority)
+    if not host or port is None:
         return url
-    netloc = ascii_host(host)
-    if ":" in netloc:
-        netloc = f"[{netloc}]"
-    if port is not None and port != _DEFAULT_PORTS.get(scheme):
-        netloc = f"{netloc}:{port}"
-    path = _without_dots(_SESSION_PATH.sub("", _escape(parts.path, "/:@!$&'()*+,;="))) or "/"
-    pairs = _escape(parts.query, "/:@!$&'()*+,;=?").split("&")
-    query = "&".join(pair for pair in pairs if pair and not _TRACKING.fullmatch(pair.split("=", 1)[0]))
-    return urllib.parse.urlunsplit((scheme, netloc, path, query, ""))
+    if port and port != _DEFAULT_PORTS.get(scheme):
+        host = f"{host}:{port}"
+    if not _PLAIN_PATH(path):
+        path = _escape(path, _PATH)
+    path = _without_dots(path)
+    if ";" in path or "(S(" in path:
+        path = _without_dots(_SESSION_FOLDER.sub("", _SESSION_PATH.sub("", path)))
+    if query:
+        if not _PLAIN_QUERY(query):
+            query = _escape(query, _QUERY)
+        query = "&".join([pair for pair in query.split("&") if pair and not _is_noise(pair)])
+    start = f"{scheme}://" if scheme else "//"
+    return f"{start}{host}{path or '/'}?{query}" if query else f"{start}{host}{path or '/'}"
+
+
+def _split(url: str) -> tuple[str, str, str, str | None] | None:
+    """Scheme, authority, path and query of a hierarchical URL (RFC 3986, appendix B)."""
+    found = _WEB.match(url)
+    if found:
+        scheme, authority, path, query = found.groups()
+        return scheme.lower(), authority, path.replace("\\", "/"), query
+    found = _FILE.match(url)
+    if found:
+        return "file", found[1] or "", f"/{found[2].removeprefix('/')}", None
+    found = _OTHER.match(url)
+    return ((found[1] or "").lower(), found[2], found[3], found[4]) if found else None
+
+
+def _host_and_port(authority: str) -> tuple[str, str | None]:
+    """The host as `ascii_host` writes it, an address of six in brackets, and the port's digits (None: no port)."""
+    host = authority.rpartition("@")[2]
+    if host.startswith("["):
+        host, bracket, port = host[1:].partition("]")
+        try:
+            host = f"[{ipaddress.IPv6Address(host).compressed}]" if bracket and host.isascii() else ""
+        except ValueError:
+            host = ""
+        if port and port[0] != ":":
+            host = ""
+        port = port[1:]
+    else:
+        host, _, port = host.partition(":")
+        host = ascii_host(host)
+    digits = port.lstrip("0") or port[:1]
+    is_port = not port or (port.isascii() and port.isdigit() and len(digits) <= 5 and int(digits) < 65536)
+    return host, digits if is_port else None
+
+
+def ascii_host(host: str) -> str:
+    """A host in lower case and ASCII (`xn--` labels), without the root's dot, numbers as an IPv4 address.
+
+    A host with forbidden characters, or far too long, comes back in lower case only.
+    """
+    return _ascii_host(host) if len(host) <= _MAX_HOST else host.lower()
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def ascii_host(host: str) -> str:
-    """A host in lower case and ASCII (`xn--` labels), without the root's dot; a forbidden one only in lower case."""
-    # UTS 46 without transitional mappings, as browsers do it: sharp s and final sigma keep their own names.
-    mapped = unicodedata.normalize("NFKC", urllib.parse.unquote(host)).lower().rstrip(".")
-    if _FORBIDDEN_IN_HOST.search(mapped):
+def _ascii_host(host: str) -> str:
+    mapped = host.lower()
+    if not mapped.isascii() or "%" in mapped:
+        # UTS 46 without transitional mappings, as browsers do it: sharp s and final sigma keep their own names.
+        mapped = unicodedata.normalize("NFKC", urllib.parse.unquote(host)).lower()
+        mapped = _IGNORED_IN_HOST.sub("", unicodedata.normalize("NFKC", mapped)).replace("\u3002", ".")
+    mapped = mapped.rstrip(".")
+    if _FORBIDDEN_IN_HOST.search(mapped) or (len(mapped) > _MAX_NAME and not mapped.isascii()):
         return host.lower()
-    labels = re.split("[.\u3002\uff0e\uff61]", mapped)
-    return ".".join(
-        label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii") for label in labels
-    )
+    if not mapped.isascii():
+        mapped = ".".join(
+            label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
+            for label in mapped.split(".")
+        )
+    return _ipv4(mapped) or mapped
+
+
+def _ipv4(host: str) -> str | None:
+    """The address that a browser reads in a host whose last label is a number: `0x7f.1` is 127.0.0.1."""
+    labels = host.split(".")
+    if len(labels) > 4 or len(host) > 60 or not all(map(_NUMBER.fullmatch, labels)):
+        return None
+    try:
+        *first, last = (_number(label) for label in labels)
+    except ValueError:
+        return None
+    if max(first, default=0) > 255 or last >= 256 ** (4 - len(first)):
+        return None
+    return str(ipaddress.IPv4Address(last + sum(byte << 8 * (3 - place) for place, byte in enumerate(first))))
+
+
+def _number(label: str) -> int:
+    if label.startswith("0x"):
+        return int(label[2:] or "0", 16)
+    return int(label, 8 if label.startswith("0") else 10)
+
+
+def _is_noise(pair: str) -> bool:
+    """Whether a parameter says how a reader came, or who it is, and not what the page is."""
+    name, _, value = pair.partition("=")
+    name = name.lower().removeprefix("amp;")  # links copied out of HTML
+    if name in _TRACKING or name.startswith(_TRACKING_PREFIXES):
+        return True
+    telling = _TELLING.get(name)
+    return telling is not None and telling.fullmatch(value) is not None
 
 
 def registered_domain(url: str) -> str:
@@ -79,18 +198,13 @@ def registered_domain(url: str) -> str:
 
 def host_and_path(url: str) -> tuple[str, str]:
     """Host (ASCII, lower case, no port) and path (`/` at least) of a URL."""
-    try:
-        path = urllib.parse.urlsplit(url).path
-    except ValueError:
-        path = ""
-    return _host(url), path or "/"
+    parts = _split(url.strip())
+    return _host(url), (parts[2] if parts else "") or "/"
 
 
 def _host(url: str) -> str:
-    try:
-        return ascii_host(urllib.parse.urlsplit(url.strip()).hostname or "")
-    except ValueError:
-        return ""
+    parts = _split(url.strip())
+    return _host_and_port(parts[1])[0].strip("[]") if parts else ""
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -109,14 +223,13 @@ def _is_address(host: str) -> bool:
 
 
 def _escape(text: str, safe: str) -> str:
-    """Percent-encoding at its least: unreserved characters bare, others as upper-case escapes."""
-    if text.isascii() and "%" not in text and _UNRESERVED.issuperset(text.replace("/", "").replace("=", "")):
-        return text
-    bare = _ESCAPE.sub(_unescape_one, text)
-    return urllib.parse.quote(bare, safe=safe + "%", errors="replace")
+    """Percent-encoding at its least: unreserved characters bare, others as upper-case escapes, also a stray `%`."""
+    return urllib.parse.quote(_ESCAPE.sub(_unescape_one, text), safe=safe + "%")
 
 
 def _unescape_one(found: re.Match[str]) -> str:
+    if found[1] is None:
+        return "%25"
     char = chr(int(found[1], 16))
     return char if char in _UNRESERVED else found[0].upper()
 

@@ -19,12 +19,12 @@ import pyarrow as pa
 
 from corpus import storage
 from corpus.errors import LodeError
-from corpus.ngrams import UNSPACED
+from corpus.ngrams import UNSPACED_CHARACTERS
 
 POSITIVE, NEGATIVE = "__label__yes", "__label__no"
 # fastText reads a supervised example whole, however long: a book would be one huge average.
 MAX_CHARS = 20_000
-TOKEN = re.compile(rf"\\[a-z]+|[^\W_{UNSPACED}]+|[{UNSPACED}]|[^\w\s]|_")
+TOKEN = re.compile(rf"\\[a-z]+|[^\W_{UNSPACED_CHARACTERS}]+|[{UNSPACED_CHARACTERS}]|[^\w\s]|_")
 
 
 def normalise(text: str) -> str:

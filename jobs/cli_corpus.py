@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -205,49 +206,131 @@ def classify_score(
 
 
 def dedup(
-    input: Annotated[str, typer.Option(help="Documents.")],
+    input: Annotated[
+        str, typer.Option(help="Documents: Parquet with the columns id and text (file, folder or glob).")
+    ],
     out: Out,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Result of an earlier `lode dedup`: what is in there goes too (repeatable)."),
+    ] = None,
+    report_earlier: Annotated[
+        bool,
+        typer.Option("--report-earlier", help="With --against: drop none of these, list them in matches/."),
+    ] = False,
     jaccard: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Similarity from which documents are duplicates.")
+        float, typer.Option(min=0.01, max=1, help="Similarity from which documents are duplicates.")
     ] = 0.8,
-    profile: Annotated[str, typer.Option(help="What a token is: prose, math or code.")] = "math",
-    ngram: Annotated[int, typer.Option(min=1, help="Tokens in a shingle.")] = 5,
-    permutations: Annotated[int, typer.Option(min=2)] = 128,
+    verify: Annotated[
+        bool,
+        typer.Option(help="Compare candidates exactly, so that no pair below --jaccard is merged."),
+    ] = True,
+    keep: Annotated[
+        str,
+        typer.Option(
+            help='Who stays: longest, score, earliest, most_starred, or SQL such as "score DESC, url".'
+        ),
+    ] = "longest",
+    profile: Annotated[
+        str | None,
+        typer.Option(help="What a token is: prose, math (default) or code (default for repositories)."),
+    ] = None,
+    ngram: Annotated[int, typer.Option(min=1, max=1000, help="Tokens in a shingle.")] = 5,
+    permutations: Annotated[
+        int,
+        typer.Option(min=16, max=4096, help="Hashes of a signature at most, to choose bands and rows from."),
+    ] = 128,
+    bands: Annotated[
+        int | None,
+        typer.Option(min=1, help="Bands of a signature, with --rows (default: what suits --jaccard)."),
+    ] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Hashes of a band, with --bands.")] = None,
+    repeated_lines: Annotated[
+        int | None, typer.Option(min=2, help="Take out lines that occur in so many documents.")
+    ] = None,
+    repositories: Annotated[
+        bool,
+        typer.Option(
+            "--repositories", help="Rows are files (of `lode repos`); compare repositories as wholes."
+        ),
+    ] = False,
     seed: int = 0,
     master: Master = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Drop documents with the same URL, the same text or nearly the same text as another; keep the longest."""
+    """Keep one document of each cluster with the same URL, the same text or nearly the same text."""
     from jobs.deduplicate import deduplicate
     from jobs.engine import HERE, open_dataset
+    from jobs.recipe import CodeDeduplicateSection, DeduplicateSection, section_of
 
-    if profile not in ("prose", "math", "code"):
-        raise LodeError(f"--profile {profile}: valid are prose, math and code.")
-    before = open_dataset(input, ("id", "url", "text"))
-    with work_in(out, master, quiet, input) as work:
-        done(deduplicate(work, HERE, before, jaccard, permutations, ngram, profile, seed), as_json)
+    section = section_of(
+        CodeDeduplicateSection if repositories else DeduplicateSection,
+        jaccard=jaccard, ngram=ngram, permutations=permutations, bands=bands, rows=rows, verify=verify, keep=keep,
+        repeated_lines=repeated_lines, against=against or [], earlier="report" if report_earlier else "drop",
+        **({"profile": profile} if profile else {}),
+    )  # fmt: skip
+    unit: Any = "repository" if repositories else "document"
+    before = open_dataset(input, ("id", "text", *(("source", "repository") if repositories else ())))
+    with work_in(out, master, quiet, input, *section.against) as work:
+        stage = deduplicate(work, HERE, before, section, seed, unit)
+    if as_json or not quiet:
+        show(stage.manifest, as_json, duplicates_found(stage.manifest, out))
+
+
+def duplicates_found(manifest: dict[str, Any], out: str) -> str:
+    """A manifest of `lode dedup` for a reader: what the bands find, what was compared, and where to look."""
+    about, settings = manifest["deduplication"], manifest["parameters"]
+    share = 1 - (1 - settings["jaccard"] ** about["rows"]) ** about["bands"]
+    text = f"{about['bands']} bands of {about['rows']} rows find {share:.1%} of the pairs at {settings['jaccard']}; "
+    if settings["verify"]:
+        text += f"of {about['pairs_compared']:,} pairs that were compared {about['pairs_alike']:,} are alike."
+    else:
+        text += "what they found was not compared."
+    look = []
+    if manifest["rows_dropped"]:
+        look.append(("The least similar", "FROM clusters ORDER BY jaccard LIMIT 20"))
+    if about["against"]:
+        where = "matches" if settings["earlier"] == "report" else "clusters"
+        sql = f"SELECT corpus, reason, count(*) FROM {where} WHERE corpus IS NOT NULL GROUP BY ALL"
+        look.append(("What was there before", sql))
+    return "\n".join(
+        [text, *(f'{what}: lode inspect {shlex.quote(out)} --sql "{sql}"' for what, sql in look)]
+    )
 
 
 def decontaminate(
-    input: Annotated[str, typer.Option(help="Documents.")],
+    input: Annotated[
+        str, typer.Option(help="Documents: Parquet with the columns id and text (file, folder or glob).")
+    ],
     benchmarks: Annotated[
-        list[str], typer.Option(help="Evaluation sets: JSONL or Parquet files, folders or globs.")
+        list[str],
+        typer.Option(
+            help="Evaluation sets: JSONL, JSON, Parquet or CSV files, folders or globs (repeatable)."
+        ),
     ],
     out: Out,
-    field: Annotated[list[str] | None, typer.Option(help="A field that holds a text of an item.")] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(help="A column that holds a text, where a set's layout is not known (repeatable)."),
+    ] = None,
     master: Master = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Drop documents that share a 10-gram with an evaluation set, naming the item and the words."""
+    """Drop documents that share a 10-gram with an evaluation set; list every item found, and where."""
+    from jobs.contamination import decontaminate as run
+    from jobs.contamination import findings
     from jobs.engine import HERE, open_dataset
     from jobs.recipe import DecontaminateSection
-    from jobs.web import decontaminate as run
 
-    section = DecontaminateSection(benchmarks=benchmarks, **({"fields": field} if field else {}))
+    section = DecontaminateSection(benchmarks=benchmarks, fields=field or [])
     with work_in(out, master, quiet, input, *benchmarks) as work:
-        done(run(work, HERE, open_dataset(input), section, "documents"), as_json)
+        before = open_dataset(input)
+        unit = "files" if before.manifest["unit"] == "files" else "documents"
+        stage = run(work, HERE, before, section, unit)
+    if as_json or not quiet:
+        show(stage.manifest, as_json, findings(stage.manifest, out))
 
 
 def repos(

@@ -1,34 +1,53 @@
-"""Near-duplicates on Spark: signatures, candidate groups, connected components, one survivor a cluster.
+"""Near-duplicates on Spark: signatures, candidates, exact check, connected components, one survivor a cluster.
 
-    parts ─► signatures (Python, one row a document or repository) ─► groups of equal band, URL or text
-          ─► edges to the least member ─► components (large star, small star) ─► fates, one file a part ─► verdicts
+    parts ─► signatures/ ─► keys, sorted ─► links between equal URLs and texts, and pairs of equal bands
+          ─► pairs with their shingles, sorted ─► pairs that are alike ─► components ─► who stays ─► clusters/ ─► parts
 
-A group of n equal keys gives n - 1 edges, so a text that occurs a million times costs a million rows and not
-their square. Texts themselves never leave their parts.
+Texts leave their parts only as the shingles of documents that share a band. Every step between two shuffles lies as
+Parquet in `_scratch/`, where every machine reaches it: a lost executor takes nothing with it.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import xxhash
 
 from corpus import storage
-from corpus.minhash import MinHash, optimal_bands, union_signatures
+from corpus.candidates import BAND, COMPARISON, EARLIER, KEYED, LINK, TEXT, URL, VERIFIED, Links, Verify
+from corpus.errors import LodeError
+from corpus.minhash import MinHash, choose_bands
 from corpus.schema import judged
-from corpus.urls import canonical_url
-from jobs.engine import Account, Stage, Work
-from jobs.worker import Task
-
-Unit = Literal["document", "repository"]
-
-# A node is a document (or repository): its part, and its place in the part.
-NODE_BITS = 32
-SIGNATURE = pa.schema(
-    [("node", pa.int64()), ("name", pa.string()), ("size", pa.int64()), ("keys", pa.list_(pa.int64()))]
+from corpus.survivor import Ordering, parse_ordering
+from jobs import signatures
+from jobs.components import components
+from jobs.engine import Account, Saved, Stage, Work, spark_schema
+from jobs.recipe import DeduplicateSection
+from jobs.signatures import (
+    NODE_BITS,
+    Corpus,
+    ReadKeys,
+    ReadMembers,
+    ReadSets,
+    ReadSignatures,
+    Unit,
+    Units,
+    emptied,
+    fate_path,
 )
+from jobs.worker import RESULT, Task, by_bucket, part_name, reported
+
+ROOMS = (
+    "corpus/candidates.py",
+    "corpus/minhash.py",
+    "corpus/survivor.py",
+    "jobs/deduplicate.py",
+    "jobs/signatures.py",
+)
+# Rows of a partition of a sort: some 100 MB of Spark's memory.
+ROWS_OF_A_PARTITION = 2_000_000
 FATE = pa.schema(
     [
         ("place", pa.int64()),
@@ -36,90 +55,27 @@ FATE = pa.schema(
         ("reason", pa.string()),
         ("cluster", pa.int64()),
         ("winner", pa.string()),
+        ("corpus", pa.string()),  # of the winner: null, or the folder of an earlier one
+        ("jaccard", pa.float64()),  # with the most similar member that was verified
+        ("containment", pa.float64()),
     ]
 )
-FATE_SQL = "part int, place long, id string, reason string, cluster long, winner string"
-
-
-@dataclass(frozen=True)
-class Signatures:
-    """Function: one row for each document, or for each run of files of one repository, of a part."""
-
-    minhash: MinHash
-    unit: Unit
-
-    def __call__(self, part: int, path: str) -> Iterator[pa.RecordBatch]:
-        rows = self.repositories(path) if self.unit == "repository" else self.documents(path)
-        held: list[dict[str, Any]] = []
-        for place, row in enumerate(rows):
-            held.append({"node": part << NODE_BITS | place, **row})
-            if len(held) == 512:
-                yield pa.RecordBatch.from_pylist(held, SIGNATURE)
-                held = []
-        if held:
-            yield pa.RecordBatch.from_pylist(held, SIGNATURE)
-
-    def documents(self, path: str) -> Iterator[dict[str, Any]]:
-        for batch in storage.read_parquet(path, ["id", "url", "text"]):
-            for row in batch.to_pylist():
-                # The first two keys are exact: the page's address and its text.
-                exact = [self.key("url", canonical_url(row["url"]) if row["url"] else row["id"])]
-                text = row["text"] or ""
-                exact.append(self.key("text", text))
-                bands = self.minhash.band_keys(self.minhash.signature(text))
-                yield {"name": row["id"], "size": len(text), "keys": exact + bands}
-
-    def repositories(self, path: str) -> Iterator[dict[str, Any]]:
-        batches = storage.read_parquet(path, ["source", "repository", "text"])
-        for name, signature, chars in union_signatures(batches, self.minhash):
-            exact = [self.key("url", "\n".join(name)), self.key("text", "\n".join(name))]
-            yield {"name": name[1], "size": chars, "keys": exact + self.minhash.band_keys(signature)}
-
-    @staticmethod
-    def key(kind: str, value: str) -> int:
-        return xxhash.xxh3_64_intdigest(f"{kind}\n{value}".encode("utf-8", "surrogatepass")) - 2**63
-
-
-@dataclass(frozen=True)
-class ReadSignatures:
-    """mapInArrow function over numbers of tasks."""
-
-    tasks: tuple[Task, ...]
-    function: Signatures
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                task = self.tasks[number]
-                yield from self.function(task.part, task.inputs[0])
+# Lines that were taken out of the documents of a part, and how often.
+LINE = pa.schema([("line", pa.string()), ("times", pa.int64())])
 
 
 @dataclass(frozen=True)
 class WriteFates:
-    """mapInArrow function over fates sorted by part: one small file for each part that loses something."""
+    """mapInArrow function over fates sorted by part: one file for each part that loses something."""
 
     folder: str
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        held: dict[int, list[pa.RecordBatch]] = {}
-
-        def write(part: int) -> None:
-            table = pa.Table.from_batches(held.pop(part)).sort_by("place").cast(FATE)
-            storage.write_parquet(fate_path(self.folder, part), iter(table.to_batches()), FATE)
-
-        for batch in batches:
-            for part in batch.column("part").unique().to_pylist():
-                for other in [p for p in held if p != part]:
-                    write(other)
-                mine = batch.filter(pc.equal(batch.column("part"), part)).drop_columns(["part"])
-                held.setdefault(part, []).append(mine)
-        for part in list(held):
-            write(part)
-        yield pa.RecordBatch.from_pylist([{"error": None}], pa.schema([("error", pa.string())]))
-
-
-def fate_path(folder: str, part: int) -> str:
-    return storage.join(folder, "clusters", f"part-{part:05d}.parquet")
+        for part, rows in by_bucket(batches, "part"):
+            with reported(f"writing {self.folder}") as failure:
+                fates = (batch.select(FATE.names).cast(FATE) for batch in rows)
+                storage.write_parquet(storage.join(self.folder, part_name(part)), fates, FATE)
+            yield pa.RecordBatch.from_pylist([failure], RESULT)
 
 
 @dataclass(frozen=True)
@@ -127,139 +83,341 @@ class ReadWithFates:
     """Function of a task (`part`, its path): judged batches, with the fate of each row from the part's own file."""
 
     folder: str
-    unit: Unit
+    units: Units
 
     def __call__(self, inputs: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         part, path = int(inputs[0]), inputs[1]
-        fates: dict[int, tuple[str, str]] = {}
-        if storage.exists(fate_path(self.folder, part)):
-            for batch in storage.read_parquet(fate_path(self.folder, part)):
-                for row in batch.to_pylist():
-                    fates[row["place"]] = row["reason"], f"cluster {row['cluster']} kept {row['winner']}"
-        place, last = -1, None
-        for batch in storage.read_parquet(path):
-            verdicts = []
-            names: Any = range(batch.num_rows)
-            if self.unit == "repository":
-                names = zip(batch["source"].to_pylist(), batch["repository"].to_pylist(), strict=True)
-            for name in names:
-                if self.unit == "document" or name != last:
-                    place, last = place + 1, name
-                verdicts.append(fates.get(place))
+        gone: Counter[str] = Counter()
+        fates = self.fates(part)
+        fate = next(fates, None)
+        for places, batch, removed in self.units.read(path):
+            verdicts: list[tuple[str, str] | None] = []
+            for place, lines, nothing in zip(places.tolist(), removed, emptied(batch, removed), strict=True):
+                while fate and fate[0] < place:
+                    fate = next(fates, None)
+                if fate and fate[0] == place:
+                    verdicts.append(fate[1])
+                else:
+                    verdicts.append(("repeated_lines", f"{len(lines)} lines") if nothing else None)
             yield judged(batch, verdicts)
+            for lines in removed:
+                gone.update(lines)
+        if gone:
+            rows = [{"line": line, "times": times} for line, times in sorted(gone.items())]
+            batch = pa.RecordBatch.from_pylist(rows, LINE)
+            storage.write_parquet(storage.join(self.folder, "lines", part_name(part)), iter([batch]), LINE)
+
+    def fates(self, part: int) -> Iterator[tuple[int, tuple[str, str]]]:
+        """Place, reason and detail of each document of a part that goes, in order."""
+        path = fate_path(self.folder, part)
+        for batch in storage.read_parquet(path) if storage.exists(path) else ():
+            for row in batch.to_pylist():
+                of = f" of {row['corpus']}" if row["corpus"] else ""
+                yield row["place"], (row["reason"], f"cluster {row['cluster']} kept {row['winner']}{of}")
+
+
+def minhash_of(section: DeduplicateSection, seed: int) -> MinHash:
+    bands, rows = section.bands, section.rows
+    if bands is None or rows is None:
+        bands, rows = choose_bands(section.jaccard, section.permutations, section.verify)
+    return MinHash(section.profile, section.ngram, bands, rows, seed)
 
 
 def deduplicate(
-    work: Work,
-    name: str,
-    before: Stage,
-    jaccard: float,
-    permutations: int,
-    ngram: int,
-    profile: str,
-    seed: int,
-    unit: Unit = "document",
+    work: Work, name: str, before: Stage, section: DeduplicateSection, seed: int, unit: Unit = "document"
 ) -> Stage:
-    """Keep the longest of each cluster of equal URLs, equal texts and near-duplicates (then the least name).
+    """Keep one of each cluster of equal URLs, equal texts and near-duplicates.
 
-    `clusters/` beside the parts names for every dropped document its cluster and the one that was kept.
+    `clusters/` beside the parts names for every dropped document its cluster, the document that was kept and the
+    exact similarity to the nearest member; `signatures/` is what a later corpus is compared with.
     """
-    bands, rows = optimal_bands(jaccard, permutations)
-    minhash = MinHash(profile, ngram, bands, rows, seed)
+    minhash = minhash_of(section, seed)
+    earlier, stages = signatures.open_earlier(section.against, minhash, unit, section.verify)
+    ordering = parse_ordering(section.keep, signatures.described(before.schema, unit))
+    parameters = section.model_dump(mode="json") | {"seed": seed, "unit": unit}
+    del parameters["against"]
+    marks = {"documents": before.fingerprint}
+    marks |= {f"against {number}": stage.fingerprint for number, stage in enumerate(stages, 1)}
 
     def build(folder: str) -> Account:
-        tasks = tuple(Task(part, (path,)) for part, path in enumerate(before.parts))
-        spark = work.spark.session
-        work.progress.update(0, 4, note="signatures")
-        signatures = work.checkpoint(
-            spark.range(0, len(tasks), 1, len(tasks)).mapInArrow(
-                ReadSignatures(tasks, Signatures(minhash, unit)),
-                "node long, name string, size long, keys array<long>",
+        job = Deduplication(work, folder, before, section, minhash, ordering, unit, tuple(earlier))
+        account = job.run()
+        account.extra["deduplication"]["against"] = [
+            {"folder": stage.folder, "fingerprint": stage.fingerprint} for stage in stages
+        ]
+        return account
+
+    return work.stage(name, ROOMS, parameters, marks, build, resumes=True)
+
+
+class Deduplication:
+    """One run of the job: what its steps share."""
+
+    def __init__(
+        self,
+        work: Work,
+        folder: str,
+        before: Stage,
+        section: DeduplicateSection,
+        minhash: MinHash,
+        ordering: Ordering,
+        unit: Unit,
+        earlier: tuple[Corpus, ...],
+    ):
+        self.work, self.folder, self.before, self.section = work, folder, before, section
+        self.minhash, self.ordering, self.unit = minhash, ordering, unit
+        self.corpora = (Corpus(folder, tuple(before.parts)), *earlier)
+        self.scratch = storage.join(folder, "_scratch")
+        self.documents = 0
+        self.facts: dict[str, Any] = {}
+
+    def run(self) -> Account:
+        storage.remove(self.scratch)
+        units = Units(self.unit, self.repeated_lines())
+        schema = signatures.signature_schema(self.ordering, self.before.schema, self.unit)
+        # How far the end of each step is, by the time they take on pages.
+        self.work.progress.step(0.1 if units.repeated_lines else 0, 0.35, "signatures")
+        self.sign(units, schema)
+        self.work.progress.step(0.35, 0.6, "candidates")
+        links = self.links()
+        self.work.progress.step(0.6, 0.8, "exact check")
+        edges = self.verified(links, units)
+        self.work.progress.step(0.8, 0.9, "clusters")
+        self.fates(edges, schema)
+        self.work.progress.step(0.9, 1, "verdicts")
+        tasks = [Task(part, (str(part), path)) for part, path in enumerate(self.before.parts)]
+        read = ReadWithFates(self.folder, units)
+        of = "files" if self.unit == "repository" else "documents"
+        counts = self.work.map_parts(self.folder, tasks, self.before.schema, read=read, unit=of)
+        for made in (self.scratch, storage.join(self.folder, "signatures", "_counts")):
+            storage.remove(made)
+        about = {"unit": self.unit, **signatures.identity(self.minhash), **self.facts}
+        return Account(counts, of, {"deduplication": about})
+
+    def numbers(self, count: int) -> Any:
+        return self.work.spark.session.range(0, count, 1, max(count, 1))
+
+    def partitions(self, rows: int) -> int:
+        least = int(self.work.spark.session.conf.get("spark.sql.shuffle.partitions", "200"))
+        return max(least, -(-rows // ROWS_OF_A_PARTITION))
+
+    def path(self, name: str) -> str:
+        return storage.join(self.scratch, name)
+
+    def repeated_lines(self) -> str | None:
+        """The file of the lines that occur in so many documents that they are boilerplate."""
+        from pyspark.sql import functions as F
+
+        if not self.section.repeated_lines:
+            return None
+        self.work.progress.step(0, 0.1, "repeated lines")
+        lines = self.numbers(len(self.before.parts)).mapInArrow(
+            signatures.CountLines(tuple(self.before.parts)), "line long"
+        )
+        counted = lines.groupBy("line").agg(F.count("*").alias("documents"))
+        frequent = self.work.checkpoint(
+            counted.where(F.col("documents") >= self.section.repeated_lines).select("line"),
+            self.path("lines"),
+        )
+        with self.work.spark_errors():
+            hashes = np.sort(frequent.toPandas()["line"].to_numpy().view(np.uint64))
+        self.facts["repeated_lines"] = len(hashes)
+        return signatures.write_hashes(self.path("lines"), hashes)
+
+    def sign(self, units: Units, schema: pa.Schema) -> None:
+        tasks = [Task(part, (path,)) for part, path in enumerate(self.before.parts)]
+        read = ReadSignatures(self.minhash, units, self.ordering, schema)
+        folder = storage.join(self.folder, "signatures")
+        counts = self.work.map_parts(folder, tasks, schema, read=read, unit="documents", resumes=True)
+        self.documents = counts.rows_in
+        self.facts["signatures"] = counts.rows_in
+
+    def links(self) -> dict[str, Saved]:
+        """Links of equal keys (`exact`), and pairs of documents to compare (`pairs`)."""
+        parts = [(corpus, part) for corpus in self.corpora for part in range(len(corpus.parts))]
+        seen = None
+        if len(self.corpora) > 1:
+            ours = [signatures.signature_path(self.folder, part) for part in range(len(self.before.parts))]
+            table = signatures.key_table(ours, self.documents, self.minhash.bands)
+            seen = signatures.write_hashes(self.path("keys"), table)
+        keyed = self.numbers(len(parts)).mapInArrow(ReadKeys(tuple(parts), seen), spark_schema(KEYED))
+        count = self.partitions(self.documents * (self.minhash.bands + 2))
+        # Spark compares eight bytes of the first column before it looks at a row: those of the key tell rows apart.
+        keyed = keyed.repartition(count, "key").sortWithinPartitions("key", "kind", "rank", "text", "node")
+        saved = self.work.save(keyed, self.path("links"), Links(self.section.verify))
+        if self.unit == "repository":
+            self.check_whole(saved.get("exact", Saved()))
+        self.facts["hot_buckets"] = saved.get("hot", Saved()).rows
+        return saved
+
+    def check_whole(self, exact: Saved) -> None:
+        """Raises LodeError where the files of a repository do not lie one after the other: it would be two."""
+        from pyspark.sql import functions as F
+
+        links = self.work.load(exact, spark_schema(LINK))
+        torn = links.where((F.col("kind") == URL) & (F.greatest("u", "v") < EARLIER)).limit(1)
+        for link in self.work.collect(torn):
+            part, other = (node >> NODE_BITS for node in sorted((link["u"], link["v"])))
+            where = "in two places" if part == other else f"here and in {self.before.parts[other]}"
+            raise LodeError(
+                f"{self.before.parts[part]}: files of one repository lie {where}; sort the rows by source and "
+                "repository, and keep each repository in one file."
+            )
+
+    def verified(self, links: dict[str, Saved], units: Units) -> Any:
+        """DataFrame of edges u, v, kind, jaccard, containment: the exact ones and the pairs that are alike."""
+        from pyspark.sql import functions as F
+
+        exact = self.work.load(links.get("exact", Saved()), spark_schema(LINK)).select(
+            "u",
+            "v",
+            "kind",
+            F.lit(None).cast("double").alias("jaccard"),
+            F.lit(None).cast("double").alias("containment"),
+        )
+        pairs = links.get("pairs", Saved())
+        if not pairs.rows:
+            self.facts |= {"pairs_compared": 0, "pairs_alike": 0}
+            return exact
+        distinct = self.work.load(pairs, spark_schema(LINK)).select(
+            F.greatest("u", "v").alias("hub"), F.least("u", "v").alias("node")
+        )
+        count = self.partitions(pairs.rows)
+        compared = self.work.save(distinct.repartition(count, "hub", "node").distinct(), self.path("pairs"))
+        pairs = compared["rows"]
+        distinct = self.work.load(pairs, "hub long, node long")
+        hubs = distinct.select("hub", F.col("hub").alias("node")).distinct().withColumn("other", F.lit(False))
+        asked = (
+            distinct.withColumn("other", F.lit(True)).unionByName(hubs).select(*self.place(), "hub", "other")
+        )
+        parts = sum(len(corpus.parts) for corpus in self.corpora)
+        asked = asked.repartition(max(parts, self.partitions(2 * pairs.rows)), "part")
+        asked = asked.sortWithinPartitions("part", "place", "hub", "other")
+        sets = asked.mapInArrow(
+            ReadSets(self.corpora, units, self.minhash.profile, self.minhash.ngram, COMPARISON),
+            spark_schema(COMPARISON),
+        )
+        sets = sets.repartition(self.partitions(40 * pairs.rows), "hub").sortWithinPartitions(
+            "hub", "other", "node"
+        )
+        saved = self.work.save(sets, self.path("alike"), Verify(self.section.jaccard))
+        alike = saved.get("alike", Saved())
+        self.facts |= {"pairs_compared": pairs.rows, "pairs_alike": alike.rows}
+        near = self.work.load(alike, spark_schema(VERIFIED)).select(
+            "u", "v", F.lit(2).cast("short").alias("kind"), "jaccard", "containment"
+        )
+        return exact.unionByName(near)
+
+    def fates(self, edges: Any, schema: pa.Schema) -> None:
+        """Write `clusters/`: a row for each document that goes (and `matches/`, where earlier corpora only report)."""
+        from pyspark.sql import functions as F
+
+        if self.section.earlier == "report" and len(self.corpora) > 1:
+            matched = self.judged(edges, schema, "matched")
+            self.write(matched.where(F.col("corpus").isNotNull()), "matches")
+            edges = edges.where((F.col("u") < EARLIER) & (F.col("v") < EARLIER))
+        fates = self.judged(edges, schema, "clustered")
+        earlier = F.when(F.col("corpus").isNotNull(), "earlier_").otherwise("")
+        self.write(fates.withColumn("reason", F.concat(earlier, "reason")), "clusters")
+
+    def judged(self, edges: Any, schema: pa.Schema, name: str) -> Any:
+        """DataFrame of `FATE` and part: the documents that are not kept of their cluster."""
+        from pyspark.sql import Window
+        from pyspark.sql import functions as F
+
+        found = components(self.work, edges.select("u", "v"), self.path(f"{name}/components"))
+        self.facts |= {"rounds": found.rounds}
+        # The reason is the strongest link that ties a document to another, to an earlier one if such a one stays.
+        ends, backwards = (
+            edges.select(
+                F.col(one).alias("node"), F.col(two).alias("other"), "kind", "jaccard", "containment"
+            )
+            for one, two in ("uv", "vu")
+        )
+        ends = ends.unionByName(backwards)
+        nearest = F.max(F.when(F.col("jaccard").isNotNull(), F.struct("jaccard", "containment")))
+        strongest = ends.groupBy("node").agg(
+            F.min("kind").alias("kind"),
+            F.min(F.when(F.col("other") >= EARLIER, F.col("kind"))).alias("earlier_kind"),
+            nearest.alias("nearest"),
+        )
+        strongest = strongest.select("node", "kind", "earlier_kind", "nearest.jaccard", "nearest.containment")
+        members = self.members(found.rows, schema, self.path(f"{name}/members"))
+        keys = []
+        for number, term in enumerate(self.ordering.terms):
+            key = F.col(f"keep_{number}")
+            direction = "desc" if term.descending else "asc"
+            keys.append(getattr(key, f"{direction}_nulls_{'first' if term.nulls_first else 'last'}")())
+        # What was there before stays; then the recipe's rule, the longest, and names that no partition changes.
+        order = [F.desc(F.col("corpus") > 0), *keys, F.desc("characters"), "id", "text_hash", "node"]
+        best = Window.partitionBy("cluster").orderBy(*order)
+        first = [F.first(name).over(best).alias(f"kept_{name}") for name in ("id", "corpus")]
+        placed = members.select("*", *first, F.row_number().over(best).alias("rank"))
+        return (
+            placed.where((F.col("rank") > 1) & (F.col("node") < EARLIER))
+            .join(strongest, "node")
+            .select(
+                *self.place(),
+                "id",
+                self.reason().alias("reason"),
+                "cluster",
+                F.col("kept_id").alias("winner"),
+                self.folder_of("kept_corpus").alias("corpus"),
+                "jaccard",
+                "containment",
             )
         )
-        work.progress.update(1, 4, note="clusters")
-        fates = lost_nodes(work, signatures)
-        work.progress.update(2, 4, note="verdicts")
-        written = fates.repartition(len(tasks), "part").sortWithinPartitions("part", "place")
-        work.collect(written.mapInArrow(WriteFates(folder), "error string"))
-        judge = [Task(task.part, (str(task.part), *task.inputs)) for task in tasks]
-        read = ReadWithFates(folder, unit)
-        files = "files" if unit == "repository" else "documents"
-        counts = work.map_parts(folder, judge, before.schema, read=read, unit=files)
-        return Account(counts, files, {"bands": bands, "rows_per_band": rows})
 
-    parameters = {"jaccard": jaccard, "permutations": permutations, "ngram": ngram, "profile": profile}
-    parameters |= {"seed": seed, "unit": unit}
-    rooms = ("corpus/minhash.py", "corpus/urls.py", "jobs/deduplicate.py")
-    return work.stage(name, rooms, parameters, {"documents": before.fingerprint}, build)
+    def folder_of(self, column: str) -> Any:
+        """The folder of an earlier corpus by its number."""
+        from pyspark.sql import functions as F
 
+        folder = F.lit(None).cast("string")
+        for corpus in self.corpora[1:]:
+            folder = F.when(F.col(column) == corpus.number, corpus.folder).otherwise(folder)
+        return folder
 
-def lost_nodes(work: Work, signatures: Any) -> Any:
-    """DataFrame of the nodes that go: part, place, id, reason, cluster, winner."""
-    from pyspark.sql import Window
-    from pyspark.sql import functions as F
-
-    keyed = signatures.select("node", F.posexplode("keys").alias("kind", "key"))
-    least = keyed.groupBy("kind", "key").agg(F.min("node").alias("least"), F.count("*").alias("members"))
-    links = keyed.join(least.where("members > 1"), ["kind", "key"]).where("node <> least")
-    # The reason is the strongest link that ties a node to another: 0 URL, 1 text, above that a band.
-    ends = links.select("node", "kind").union(links.select("least", "kind"))
-    reasons = ends.groupBy("node").agg(F.min("kind").alias("kind"))
-    edges = links.select(F.col("node").alias("u"), F.col("least").alias("v")).distinct()
-    clusters = components(work, edges)
-    best = Window.partitionBy("cluster").orderBy(F.desc("size"), "name", "node")
-    placed = clusters.join(signatures.drop("keys"), "node").select(
-        "*", F.first("name").over(best).alias("winner"), F.row_number().over(best).alias("rank")
-    )
-    reason = (
-        F.when(F.col("kind") == 0, "duplicate_url")
-        .when(F.col("kind") == 1, "duplicate_text")
-        .otherwise("near_duplicate")
-    )
-    return (
-        placed.where("rank > 1")
-        .join(reasons, "node", "left")
-        .select(
-            F.shiftright("node", NODE_BITS).cast("int").alias("part"),
-            F.col("node").bitwiseAND(2**NODE_BITS - 1).alias("place"),
-            F.col("name").alias("id"),
-            reason.alias("reason"),
-            "cluster",
-            "winner",
+    def members(self, clusters: Any, schema: pa.Schema, folder: str) -> Any:
+        """DataFrame: node, cluster, corpus, and of each document's signature what decides who stays."""
+        names = ["id", "characters", "text_hash", *(n for n in schema.names if n.startswith("keep_"))]
+        wanted = pa.schema(
+            [
+                ("node", pa.int64()),
+                ("cluster", pa.int64()),
+                ("corpus", pa.int32()),
+                *(schema.field(n) for n in names),
+            ]
         )
-    )
+        placed = clusters.select(*self.place(), "cluster")
+        parts = sum(len(corpus.parts) for corpus in self.corpora)
+        rows = placed.repartition(parts, "part").sortWithinPartitions("part", "place")
+        read = rows.mapInArrow(ReadMembers(self.corpora, wanted), spark_schema(wanted))
+        return self.work.checkpoint(read, folder)
 
+    @staticmethod
+    def place() -> tuple[Any, Any]:
+        """Part (the upper bits of a node) and place in it."""
+        from pyspark.sql import functions as F
 
-def components(work: Work, edges: Any) -> Any:
-    """Connected components of undirected edges (u, v): rows (node, cluster), the cluster being its least node.
+        place = F.col("node").bitwiseAND(2**NODE_BITS - 1)
+        return F.shiftright("node", NODE_BITS).alias("part"), place.alias("place")
 
-    Alternating large-star and small-star (Kiveris et al., Connected Components in MapReduce and Beyond, 2014):
-    each round costs two shuffles of the edges and the number of rounds grows with the logarithm of the size, also
-    on long chains.
-    """
-    from pyspark.sql import functions as F
+    @staticmethod
+    def reason() -> Any:
+        from pyspark.sql import functions as F
 
-    edges = work.checkpoint(edges.where("u <> v"))
-    before = None
-    while True:
-        # Large star: tie every larger neighbour of a node to the least of its neighbourhood.
-        both = edges.unionByName(edges.select(F.col("v").alias("u"), F.col("u").alias("v")))
-        least = both.groupBy("u").agg(F.least(F.min("v"), F.col("u")).alias("m"))
-        large = both.join(least, "u").where("v > u").select(F.col("v").alias("u"), F.col("m").alias("v"))
-        # Small star: tie every smaller neighbour, and the node itself, to the least of them.
-        down = large.distinct().select(
-            F.greatest("u", "v").alias("u"), F.least("u", "v").alias("v")
-        )  # fmt: skip
-        least = down.groupBy("u").agg(F.min("v").alias("m"))
-        joined = down.join(least, "u")
-        small = joined.select(F.col("v").alias("u"), F.col("m").alias("v")).union(
-            joined.select("u", F.col("m").alias("v"))
+        near = F.lit(BAND).cast("short")
+        kind = F.when(F.col("kept_corpus") > 0, F.coalesce("earlier_kind", near)).otherwise(F.col("kind"))
+        return (
+            F.when(kind == URL, "duplicate_url")
+            .when(kind == TEXT, "duplicate_text")
+            .otherwise("near_duplicate")
         )
-        edges = work.checkpoint(small.where("u <> v").distinct())
-        state = work.collect(edges.agg(F.count("*"), F.sum(F.xxhash64("u", "v") % 2**31)))[0]
-        if tuple(state) == before:
-            break
-        before = tuple(state)
-    nodes = edges.select(F.col("u").alias("node"), F.col("v").alias("cluster"))
-    roots = edges.select(F.col("v").alias("node"), F.col("v").alias("cluster")).distinct()
-    return nodes.unionByName(roots)
+
+    def write(self, fates: Any, name: str) -> None:
+        count = max(1, len(self.before.parts))
+        sorted_fates = fates.repartition(count, "part").sortWithinPartitions("part", "place")
+        with self.work.small_rows():
+            self.work.collect(
+                sorted_fates.mapInArrow(WriteFates(storage.join(self.folder, name)), "error string")
+            )

@@ -26,14 +26,17 @@ from corpus.errors import LodeError
 from corpus.schema import Transform
 from jobs import worker
 from jobs.progress import Progress
-from jobs.spark import Spark, code_version, first_cause
+from jobs.spark import ARROW_SETTING, Spark, code_version, first_cause
 from jobs.worker import Counts, MapParts, Task, WriteBuckets
 
 MANIFEST, RUNNING = "_lode.json", "_running.json"
-STAGE_NAMES = re.compile(r"part-\d+\.parquet|dropped|clusters|_counts|_running\.json|_lode\.json")
+STAGE_NAMES = re.compile(
+    r"part-\d+\.parquet|dropped|clusters|signatures|matches|lines|contamination|unusable|_scratch|_counts|_running\.json|_lode\.json"
+)
 # The name of a stage that is the work folder itself: what `lode dedup --out DIR` and its like write.
 HERE = "."
 EVERY_STAGE = ("corpus/schema.py", "corpus/storage.py", "jobs/engine.py", "jobs/worker.py")
+SAVED_SQL = "path string, name string, rows long, error string"
 VERSION = "0.1.0"
 
 
@@ -69,11 +72,11 @@ def open_dataset(path: str, needs: tuple[str, ...] = ("id", "text")) -> Stage:
         raise LodeError(
             f"{parts[0]}: the column {missing[0]!r} is missing; it has {', '.join(columns[:12])}."
         )
-    for name in needs:
-        if schema.field(name).type not in (pa.string(), pa.large_string()):
-            raise LodeError(
-                f"{parts[0]}: the column {name!r} is {schema.field(name).type}; text was expected."
-            )
+    # An address is read wherever there is one; a column of nothing but nulls has no type.
+    for name in dict.fromkeys((*needs, *({"url"} & set(columns)))):
+        kind = schema.field(name).type
+        if kind not in (pa.string(), pa.large_string()) and not (name == "url" and pa.types.is_null(kind)):
+            raise LodeError(f"{parts[0]}: the column {name!r} is {kind}; text was expected.")
     manifest = storage.read_json(storage.join(path, MANIFEST))
     if manifest and "fingerprint" in manifest:
         return Stage(path, manifest)
@@ -93,6 +96,17 @@ class Account:
     counts: Counts = field(default_factory=Counts)
     unit: str = "rows"
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Files that `Work.save` wrote, and how many rows are in them."""
+
+    paths: tuple[str, ...] = ()
+    rows: int = 0
+
+    def __add__(self, other: "Saved") -> "Saved":
+        return Saved(self.paths + other.paths, self.rows + other.rows)
 
 
 class Work:
@@ -161,6 +175,8 @@ class Work:
         marker = storage.join(folder, RUNNING)
         if not (resumes and storage.read_json(marker) == {"fingerprint": fingerprint} and not manifest):
             self._clear(folder, name, manifest)
+        else:
+            storage.remove_scratch(folder)
         storage.make_folder(folder)
         storage.write_json(marker, {"fingerprint": fingerprint})
         began = time.time()
@@ -221,14 +237,16 @@ class Work:
         read: Callable[[tuple[str, ...]], Iterator[pa.RecordBatch]] = worker.read_parts,
         unit: str = "rows",
         here: bool = False,
+        resumes: bool = False,
     ) -> Counts:
         """One Spark task for each part: read, transform, write. No row crosses into the JVM.
 
+        With `resumes` parts that an unfinished run has left are not made again.
         With `here` the tasks need what only the driver's machine has, and a cluster's executors are not asked.
         """
         if not tasks:
             return Counts()
-        run = MapParts(tuple(tasks), folder, schema, read, transform)
+        run = MapParts(tuple(tasks), folder, schema, read, transform, resumes)
         session = self.spark.session
         if here and not self.spark.is_local:
             for task in tasks:
@@ -259,10 +277,53 @@ class Work:
         with self.spark_errors():
             return rows.collect()
 
-    def checkpoint(self, rows: Any) -> Any:
-        """Run a Spark job and keep its rows on the executors."""
+    def checkpoint(self, rows: Any, folder: str) -> Any:
+        """Run a Spark job, keep its rows as Parquet in `folder`, and return a DataFrame that reads them from there.
+
+        `folder` lies in the work folder, which every machine reaches, so a lost executor takes nothing with it.
+        """
         with self.spark_errors():
-            return rows.localCheckpoint()
+            schema = rows.schema
+        return self.load(self.save(rows, folder).get("rows", Saved()), schema)
+
+    def save(
+        self,
+        rows: Any,
+        folder: str,
+        function: Callable[[Iterator[pa.RecordBatch]], Iterator[tuple[str, pa.RecordBatch]]] = worker.as_rows,
+    ) -> dict[str, "Saved"]:
+        """Run a Spark job and write what `function` makes of each partition, as files of each name that it gives."""
+        with self.small_rows():
+            made = self.collect(rows.mapInArrow(worker.SaveRows(folder, function), SAVED_SQL))
+        saved: dict[str, Saved] = {}
+        for row in sorted(made, key=lambda row: row["path"] or ""):
+            if row["error"]:
+                raise LodeError(f"{os.path.basename(folder)}: {row['error']}")
+            saved[row["name"]] = saved.get(row["name"], Saved()) + Saved((row["path"],), row["rows"])
+        return saved
+
+    def load(self, saved: "Saved", schema: Any) -> Any:
+        """A DataFrame that reads what `save` wrote, one task a file."""
+        return self.numbers(saved).mapInArrow(worker.LoadRows(saved.paths), schema)
+
+    def numbers(self, saved: "Saved") -> Any:
+        """A DataFrame with the number of each file, in a task of its own: the input of `LoadRows`."""
+        count = len(saved.paths)
+        return self.spark.session.range(0, count, 1, max(count, 1))
+
+    @contextlib.contextmanager
+    def small_rows(self) -> Iterator[None]:
+        """Arrow batches bounded by bytes: the bound in rows that suits pages makes slow work of numbers."""
+        conf = self.spark.session.conf
+        bounds = {ARROW_SETTING: "65536", "spark.sql.execution.arrow.maxBytesPerBatch": "4m"}
+        before = {name: conf.get(name, None) for name in bounds}
+        for name, value in bounds.items():
+            conf.set(name, value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                conf.unset(name) if value is None else conf.set(name, value)
 
     @contextlib.contextmanager
     def spark_errors(self) -> Iterator[None]:
@@ -325,9 +386,10 @@ def summary(manifest: dict[str, Any]) -> str:
     text = f"{manifest['rows_in']:,} → {manifest['rows_out']:,} {manifest['unit']}"
     reasons = sorted(manifest["dropped"].items(), key=lambda item: (-item[1], item[0]))
     if reasons:
-        text += "  dropped: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons[:3])
-        if len(reasons) > 3:
-            text += f", {sum(n for _, n in reasons[3:]):,} others"
+        shown = 4 if len(reasons) == 4 else 3
+        text += "  dropped: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons[:shown])
+        if len(reasons) > shown:
+            text += f", {sum(n for _, n in reasons[shown:]):,} others"
     if manifest.get("headline"):
         text = manifest["headline"]
     return text

@@ -170,7 +170,9 @@ def tally(work: Work, windows: Stage, by_document: bool, left_out: frozenset[str
     return rows.groupBy("source", "key").agg({"tokens": "sum"}).toDF("source", "key", "tokens")
 
 
-def held_out_documents(work: Work, windows: Stage, target: int, seed: int) -> dict[str, list[str]]:
+def held_out_documents(
+    work: Work, windows: Stage, target: int, seed: int, scratch: str
+) -> dict[str, list[str]]:
     """Documents to evaluate on: of each source, in the order of a hash, until `target` tokens are together.
 
     A document larger than the target is passed over (a single repository would be all there is), unless a source
@@ -178,7 +180,7 @@ def held_out_documents(work: Work, windows: Stage, target: int, seed: int) -> di
     """
     from pyspark.sql import functions as F
 
-    documents = work.checkpoint(tally(work, windows, by_document=True))
+    documents = work.checkpoint(tally(work, windows, by_document=True), scratch)
     chosen: dict[str, list[str]] = {}
     for source in sorted(row["source"] for row in work.collect(documents.select("source").distinct())):
         here = documents.where((F.col("source") == source) & (F.col("tokens") <= target))
@@ -288,7 +290,9 @@ def heldout(work: Work, windows: Stage, tokens: Stage, section: PackSection, see
     """Whole documents of each source, kept aside and packed under `heldout/`."""
 
     def build(folder: str) -> Account:
-        documents = held_out_documents(work, windows, section.held_out_tokens, seed)
+        tallied = storage.join(folder, "tally")
+        documents = held_out_documents(work, windows, section.held_out_tokens, seed, tallied)
+        storage.remove(tallied)
         only = frozenset(name for names in documents.values() for name in names)
         place = place_all(windows, tokens, section, seed, only=only)
         return pack_into(work, folder, place, {"documents": documents})

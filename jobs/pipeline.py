@@ -4,7 +4,7 @@ from corpus import installed, storage
 from corpus.errors import LodeError
 from corpus.repositories import repository_paths
 from corpus.tokens import TextTokenizer
-from jobs import mine, model, pack, repositories, web
+from jobs import contamination, mine, model, pack, repositories, web
 from jobs.deduplicate import deduplicate
 from jobs.engine import Stage, Work
 from jobs.pack import Part
@@ -77,7 +77,7 @@ def check_inputs(recipe: Recipe) -> None:
     for source in recipe.repositories.values():
         repository_paths(source.input)
     if recipe.decontaminate:
-        web.benchmark_texts(recipe.decontaminate)
+        contamination.benchmark_index(recipe.decontaminate)
     if recipe.tokenizer.path:
         TextTokenizer.load(recipe.tokenizer.path)
 
@@ -88,13 +88,9 @@ def web_stages(work: Work, recipe: Recipe, done) -> list[Part]:
     if recipe.mine:
         stage = done(mine.mine(work, stage, recipe.mine, recipe.seed), "mined")
     if section := recipe.deduplicate:
-        stage = deduplicate(
-            work, "deduplicated", stage, section.jaccard, section.permutations, section.ngram, section.profile,
-            recipe.seed,
-        )  # fmt: skip
-        done(stage, "deduplicated")
+        stage = done(deduplicate(work, "deduplicated", stage, section, recipe.seed), "deduplicated")
     if recipe.decontaminate:
-        stage = web.decontaminate(work, "decontaminated", stage, recipe.decontaminate, "pages")
+        stage = contamination.decontaminate(work, "decontaminated", stage, recipe.decontaminate, "pages")
         done(stage, "decontaminated")
     return [Part(stage, None)]
 
@@ -103,12 +99,9 @@ def code_stages(work: Work, recipe: Recipe, done) -> list[Part]:
     section = recipe.code
     stage = done(repositories.files(work, recipe.repositories, recipe.seed), "files")
     stage = done(repositories.code_rules(work, stage, section), "code_rules")
-    stage = deduplicate(
-        work, "code_deduplicated", stage, section.jaccard, section.permutations, section.ngram, "code",
-        recipe.seed, unit="repository",
-    )  # fmt: skip
+    stage = deduplicate(work, "code_deduplicated", stage, section.deduplicate, recipe.seed, "repository")
     done(stage, "code_deduplicated")
     if recipe.decontaminate:
-        stage = web.decontaminate(work, "code_decontaminated", stage, recipe.decontaminate, "files")
+        stage = contamination.decontaminate(work, "code_decontaminated", stage, recipe.decontaminate, "files")
         done(stage, "code_decontaminated")
     return [Part(done(repositories.repositories(work, stage, section, recipe.seed), "repositories"), None)]

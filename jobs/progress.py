@@ -25,6 +25,7 @@ class Progress:
         self.done = self.total = 0.0
         self.unit = ""
         self.note = ""
+        self.stretch = (0.0, 1.0, "")
         self.rows = 0
         self.began = time.monotonic()
         self.live: Live | None = None
@@ -51,11 +52,20 @@ class Progress:
         self.done = self.total = 0.0
         self.rows = 0
         self.unit = self.note = ""
+        self.stretch = (0.0, 1.0, "")
         self.began = time.monotonic()
+
+    def step(self, first: float, last: float, note: str) -> None:
+        """The stage is now at its step `note`, from `first` to `last` of the whole; `update` tells how far in it."""
+        self.stretch = (first, last, note)
+        self.update(0, 1)
 
     def update(self, done: float, total: float, rows: int = 0, unit: str = "rows", note: str = "") -> None:
         """`done` of `total` pieces of the present stage; `rows` (in `unit`) handled so far, for the rate."""
-        self.done, self.total, self.rows, self.unit, self.note = done, total, rows, unit, note
+        first, last, step = self.stretch
+        if total:
+            self.done, self.total = first + (last - first) * done / total, 1.0
+        self.rows, self.unit, self.note = rows, unit, ": ".join(filter(None, (step, note)))
 
     def finish(self, stage: str, summary: str, style: str = "") -> None:
         seconds = time.monotonic() - self.began

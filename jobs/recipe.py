@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -49,6 +49,9 @@ class Section(BaseModel):
     """A table of a recipe; a key it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+SectionKind = TypeVar("SectionKind", bound=Section)
 
 
 class Source(Section):
@@ -150,35 +153,53 @@ class MineSection(Section):
 
 
 class DeduplicateSection(Section):
-    jaccard: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    permutations: Count = 128
-    ngram: Count = 5
+    """Which documents are one another's duplicates, and which of them stays; see docs/duplicates.md."""
+
+    jaccard: Annotated[float, Field(gt=0, le=1)] = 0.8
     profile: Profile = "math"
+    ngram: Annotated[int, Field(ge=1, le=1000)] = 5
+    permutations: Annotated[int, Field(ge=16, le=4096)] = 128
+    bands: Count | None = None  # without them the bands and rows that suit `jaccard`
+    rows: Count | None = None
+    verify: bool = True  # compare the shingles of candidates; without it, every candidate is a duplicate
+    keep: str = "longest"  # or score, earliest, most_starred, or an SQL ordering of the documents' columns
+    repeated_lines: Annotated[int, Field(ge=2)] | None = (
+        None  # lines of so many documents are boilerplate and go
+    )
+    against: list[str] = []  # folders of earlier deduplications
+    earlier: Literal["drop", "report"] = "drop"  # what becomes of a document that is in an earlier corpus
+
+    @model_validator(mode="after")
+    def _bands_and_rows(self) -> "DeduplicateSection":
+        if (self.bands is None) != (self.rows is None):
+            raise ValueError("give both `bands` and `rows`, or neither")
+        if self.bands and self.rows and self.bands * self.rows > 4096:
+            raise ValueError(f"{self.bands} bands of {self.rows} rows are more than 4096 permutations")
+        return self
+
+
+class CodeDeduplicateSection(DeduplicateSection):
+    """The same for repositories as wholes."""
+
+    profile: Profile = "code"
+
+    @model_validator(mode="after")
+    def _whole_files(self) -> "CodeDeduplicateSection":
+        if self.repeated_lines:
+            raise ValueError("`repeated_lines` is for pages; files of repositories stay as they are")
+        return self
 
 
 class DecontaminateSection(Section):
+    """Which evaluation sets no document may contain; see docs/decontamination.md."""
+
     benchmarks: Annotated[list[str], Field(min_length=1)]
-    fields: list[str] = [
-        *(
-            "question",
-            "answer",
-            "solution",
-            "problem",
-            "prompt",
-            "canonical_solution",
-            "text",
-            "code",
-            "messages",
-        ),
-        *("input", "informal_statement", "formal_statement"),
-    ]
+    fields: list[str] = []  # the columns that hold texts; without them those of each set's layout
 
 
 class CodeSection(Section):
     rules: Literal["deepseek-coder", "starcoder2"] = "deepseek-coder"
-    jaccard: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    permutations: Count = 128
-    ngram: Count = 5
+    deduplicate: CodeDeduplicateSection = CodeDeduplicateSection()
     order: Literal["topological", "dependency", "path", "random"] = "dependency"
     max_chars: Count = 64_000_000
 
@@ -283,6 +304,16 @@ class Recipe(Section):
             }
             | {"model": shape}
         )
+
+
+def section_of(kind: type[SectionKind], **values: Any) -> SectionKind:
+    """A section from options of a command line; a wrong one is a sentence."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        option = "".join(f"--{str(step).replace('_', '-')}: " for step in fault["loc"][:1])
+        raise LodeError(f"{option}{fault['msg'].removeprefix('Value error, ')}.") from None
 
 
 def nearest(word: str, valid: list[str]) -> str:

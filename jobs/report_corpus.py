@@ -141,7 +141,7 @@ def duplicates(facts: Facts) -> Section:
             "GROUP BY reason ORDER BY lost DESC, reason"
         )
         pairs = facts.rows(
-            f"SELECT id, winner, reason FROM clusters WHERE stage = {literal(stage)} AND id <> winner "
+            f"SELECT id, winner, jaccard FROM clusters WHERE stage = {literal(stage)} AND id <> winner "
             "ORDER BY id LIMIT 6"
         )
         is_repository = facts.manifests.get(stage, {}).get("parameters", {}).get("unit") == "repository"
@@ -213,9 +213,15 @@ def contamination(facts: Facts) -> Section:
         | {
             "items": facts.manifests[name]["benchmark_items"],
             "benchmarks": facts.manifests[name].get("parameters", {}).get("benchmarks", []),
+            "too_short": facts.manifests[name].get("texts_too_short", 0),
+            "most": facts.manifests[name].get("found_most", []),
+            "sets": facts.manifests[name].get("benchmarks", {}),
+            # Of a text of ten words or fewer all is found or nothing: that says little of where it came from.
             "found": facts.rows(
-                f"SELECT coalesce(url, path, id) AS name, detail FROM dropped WHERE stage = {literal(name)} "
-                "AND reason = 'contaminated' ORDER BY name, detail LIMIT 8"
+                "SELECT coalesce(url, path, id) AS name, benchmark || '#' || item AS item, coverage, excerpt "
+                f"FROM contamination WHERE stage = {literal(name)} AND item_ngrams > 1 "
+                "QUALIFY row_number() OVER (PARTITION BY benchmark, item ORDER BY coverage DESC, name, field) = 1 "
+                "ORDER BY coverage DESC, benchmark, item LIMIT 8"
             ),
         }
         for name in checked

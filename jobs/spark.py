@@ -24,7 +24,6 @@ DRIVER_ONLY = {
     "pyspark",
     "py4j",
     "torch",
-    "duckdb",
     "transformers",
     "scipy",
     "datasketch",
@@ -132,6 +131,7 @@ class Spark:
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
             settings |= {
                 "spark.ui.enabled": "false",
+                "spark.python.daemon.module": "jobs.daemon",
                 "spark.driver.memory": "2g",
                 "spark.driver.host": "127.0.0.1",
                 "spark.driver.bindAddress": "127.0.0.1",

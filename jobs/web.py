@@ -1,4 +1,4 @@
-"""Stages from a crawl to clean pages: crawl (only of installed documentation), pages, quality, decontaminated."""
+"""Stages from a crawl to clean pages: crawl (only of installed documentation), pages, quality."""
 
 import hashlib
 import json
@@ -9,14 +9,13 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from corpus import installed, storage
-from corpus.contamination import BenchmarkIndex, Decontaminate
 from corpus.docs_crawl import part_name, render_part
 from corpus.errors import LodeError
 from corpus.extract import PAGE, Extraction, extract_pages
 from corpus.schema import with_verdict
 from corpus.warc import ranges
 from jobs.engine import Account, Stage, Work, fingerprint_files, limited
-from jobs.recipe import DecontaminateSection, PagesSection, QualitySection, Source
+from jobs.recipe import PagesSection, QualitySection, Source
 from jobs.worker import Task
 
 PAGE_ROOMS = ("corpus/extract.py", "corpus/main_content.npz", "corpus/main_content.toml", "jobs/web.py")
@@ -179,81 +178,3 @@ def quality(work: Work, before: Stage, section: QualitySection) -> Stage:
 
     inputs = {"pages": before.fingerprint, "lists": lists}
     return work.stage("quality", QUALITY_ROOMS, section.model_dump(mode="json"), inputs, build)
-
-
-def benchmark_texts(section: DecontaminateSection) -> list[tuple[str, str]]:
-    """(item name, text) of every evaluation item."""
-    texts: list[tuple[str, str]] = []
-    files = [path for path in section.benchmarks if not is_installed(path)]
-    found = storage.expand(files) if files else []
-    for path in found:
-        rows = read_rows(path)
-        name = os.path.basename(path)
-        for number, row in enumerate(rows):
-            item = f"{name}#{row.get('id', row.get('task_id', number))}"
-            values = [text for field in section.fields for text in texts_in(row.get(field))]
-            if not values:
-                raise LodeError(
-                    f"{path}, row {number + 1}: none of the fields {', '.join(section.fields)} is a text there; "
-                    "name the right ones in decontaminate.fields."
-                )
-            texts += [(item, value) for value in values]
-    for spec in section.benchmarks:
-        if is_installed(spec):
-            for item in installed.evaluation_items(spec):
-                texts += [(item["id"], item["question"]), (item["id"], item["answer"])]
-    if not texts:
-        raise LodeError(
-            f"{', '.join(section.benchmarks)}: no evaluation items there, so nothing could be checked."
-        )
-    return texts
-
-
-def texts_in(value: object) -> list[str]:
-    """The texts of a field: a string, or the messages of a chat."""
-    if isinstance(value, str):
-        return [value]
-    messages = value if isinstance(value, list) else []
-    return [m["content"] for m in messages if isinstance(m, dict) and isinstance(m.get("content"), str)]
-
-
-def read_rows(path: str) -> list[dict]:
-    """Rows of a JSONL or Parquet file."""
-    if path.endswith(".parquet"):
-        return [row for batch in storage.read_parquet(path) for row in batch.to_pylist()]
-    fs, inside = storage.filesystem(path)
-    rows = []
-    for number, line in enumerate(fs.cat_file(inside).decode("utf-8", "replace").split("\n"), 1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise LodeError(
-                    f"{path}, line {number}: not JSON ({error}); expected JSONL or Parquet."
-                ) from None
-    return rows
-
-
-def decontaminate(work: Work, name: str, before: Stage, section: DecontaminateSection, unit: str) -> Stage:
-    """Drop what contains an evaluation item; the manifest lists items too short to be looked for."""
-    specs = [spec for spec in section.benchmarks if is_installed(spec)]
-    versions = sorted({f"{p.name} {p.version}" for spec in specs for p, _ in installed.resolve(spec)})
-    files = [path for path in section.benchmarks if not is_installed(path)]
-    mark = fingerprint_files(storage.expand(files)) if files else ""
-
-    def build(folder: str) -> Account:
-        texts = benchmark_texts(section)
-        index = BenchmarkIndex.build(texts)
-        tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
-        counts = work.map_parts(folder, tasks, before.schema, Decontaminate(index), unit=unit)
-        extra = {"benchmark_items": len({item for item, _ in texts}), "texts_too_short": len(index.unusable)}
-        return Account(counts, unit, extra)
-
-    inputs = {"documents": before.fingerprint, "benchmarks": mark + json.dumps(versions)}
-    return work.stage(
-        name,
-        ("corpus/contamination.py", "corpus/ngrams.py", "jobs/web.py"),
-        section.model_dump(),
-        inputs,
-        build,
-    )

@@ -24,6 +24,10 @@ from corpus.schema import DROPPED, Transform
 
 ROW_GROUP_BYTES = 32 << 20
 RESULT = pa.schema([("error", pa.string())])
+SAVED = pa.schema(
+    [("path", pa.string()), ("name", pa.string()), ("rows", pa.int64()), ("error", pa.string())]
+)
+SAVED_GROUP_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -87,20 +91,24 @@ class RowGroups:
     """Gathers batches to row groups: a filter leaves few rows of each batch, and a row group of each would be slow
     to read. Bounded in rows, so that shards can be read at random, and in bytes."""
 
-    def __init__(self, writer: pq.ParquetWriter):
+    def __init__(self, writer: pq.ParquetWriter, rows: int = storage.ROW_GROUP_ROWS):
         self.writer = writer
+        self.most_rows = rows
         self.held: list[pa.RecordBatch] = []
+        self.rows = self.bytes = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         self.held.append(batch)
-        rows = sum(held.num_rows for held in self.held)
-        if rows >= storage.ROW_GROUP_ROWS or sum(held.nbytes for held in self.held) >= ROW_GROUP_BYTES:
+        self.rows += batch.num_rows
+        self.bytes += batch.nbytes
+        if self.rows >= self.most_rows or self.bytes >= ROW_GROUP_BYTES:
             self.flush()
 
     def flush(self) -> None:
         if self.held:
             self.writer.write_table(pa.Table.from_batches(self.held))
             self.held = []
+            self.rows = self.bytes = 0
 
 
 def write_part(
@@ -116,13 +124,16 @@ def write_part(
     dropped_path = storage.join(folder, "dropped", part_name(part))
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(storage.atomic_write(kept_path))
-        groups = RowGroups(stack.enter_context(storage.parquet_writer(kept, schema)))
+        wide = not {"text", "tokens"}.isdisjoint(schema.names)
+        rows = storage.ROW_GROUP_ROWS if wide else SAVED_GROUP_ROWS
+        groups = RowGroups(stack.enter_context(storage.parquet_writer(kept, schema)), rows)
         dropped_writer = None
         for batch in batches:
             reasons = batch.column("reason")
             stays = reasons.is_null()
-            keeps = batch.filter(stays).select(schema.names)
-            leaves = batch.filter(pc.invert(stays))
+            keeps, leaves = batch.select(schema.names), batch.slice(0, 0)
+            if reasons.null_count < batch.num_rows:
+                keeps, leaves = keeps.filter(stays), batch.filter(pc.invert(stays))
             if keeps.num_rows:
                 groups.add(keeps)
                 counts.rows_out += sum(stands_for(keeps))
@@ -147,7 +158,9 @@ def write_part(
 
 def dropped_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
     missing = pa.nulls(batch.num_rows, pa.string())
-    columns = [batch.column(n) if n in batch.schema.names else missing for n in DROPPED.names]
+    columns = [
+        batch.column(n).cast(pa.string()) if n in batch.schema.names else missing for n in DROPPED.names
+    ]
     return pa.RecordBatch.from_arrays(columns, schema=DROPPED)
 
 
@@ -164,6 +177,7 @@ class MapParts:
     schema: pa.Schema
     read: Callable[[tuple[str, ...]], Iterator[pa.RecordBatch]]
     transform: Transform | None = None
+    resumes: bool = False
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -175,6 +189,8 @@ class MapParts:
                 yield pa.RecordBatch.from_pylist([failure], RESULT)
 
     def run(self, task: Task) -> None:
+        if self.resumes and storage.exists(counts_path(self.folder, task.part)):
+            return
         seen = Counts()
         rows = self.read(task.inputs)
         if self.transform is None:
@@ -204,8 +220,72 @@ class WriteBuckets:
             yield pa.RecordBatch.from_pylist([failure], RESULT)
 
 
-def by_bucket(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
-    """Batches sorted by `bucket`, as one stream of batches (without that column) for each bucket."""
+def as_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, pa.RecordBatch]]:
+    for batch in batches:
+        yield "rows", batch
+
+
+@dataclass(frozen=True)
+class SaveRows:
+    """mapInArrow function: what `function` makes of a partition's rows, as `FOLDER/NAME/part-*.parquet` for each name
+    that it gives to a batch. One row of `SAVED` for each file; memory: a row group for each name.
+
+    A file is named after its partition, so a repeated task or a slow twin replaces it with the same rows.
+    """
+
+    folder: str
+    function: Callable[[Iterator[pa.RecordBatch]], Iterator[tuple[str, pa.RecordBatch]]] = as_rows
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        yield from self.save(context.partitionId() if context else 0, batches)
+
+    def save(self, part: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        rows: Counter[str] = Counter()
+        with reported(f"writing {self.folder}") as failure, contextlib.ExitStack() as files:
+            groups: dict[str, RowGroups] = {}
+            for name, batch in self.function(batches):
+                if not batch.num_rows:
+                    continue
+                if name not in groups:
+                    file = files.enter_context(storage.atomic_write(self.path(name, part)))
+                    # Next to no value of a node or a hash comes twice, and what is read once is not worth zstd's time.
+                    writer = pq.ParquetWriter(file, batch.schema, compression="lz4", use_dictionary=False)
+                    groups[name] = RowGroups(files.enter_context(writer), SAVED_GROUP_ROWS)
+                groups[name].add(batch)
+                rows[name] += batch.num_rows
+            for held in groups.values():
+                held.flush()
+        made = [
+            {"path": self.path(name, part), "name": name, "rows": n, "error": None}
+            for name, n in rows.items()
+        ]
+        yield pa.RecordBatch.from_pylist([failure] if failure["error"] else made, SAVED)
+
+    def path(self, name: str, part: int) -> str:
+        return storage.join(self.folder, name, part_name(part))
+
+
+@dataclass(frozen=True)
+class LoadRows:
+    """mapInArrow function: each row is the number of a Parquet file, whose rows come out, a row group at a time."""
+
+    paths: tuple[str, ...]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                with storage.open_parquet(self.paths[number]) as file:
+                    for group in range(file.num_row_groups):
+                        yield from file.read_row_group(group, use_threads=False).to_batches()
+
+
+def by_bucket(
+    batches: Iterator[pa.RecordBatch], name: str = "bucket"
+) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+    """Batches sorted by the column `name`, as one stream of batches (without that column) for each bucket."""
     pending: list[pa.RecordBatch] = []
 
     def next_batch() -> pa.RecordBatch | None:
@@ -219,18 +299,18 @@ def by_bucket(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, Iterator
 
     def stream(bucket: int) -> Iterator[pa.RecordBatch]:
         while (batch := next_batch()) is not None:
-            column = batch.column("bucket")
+            column = batch.column(name)
             length = pc.sum(pc.equal(column, bucket).cast(pa.int64())).as_py()
             if length < batch.num_rows:
                 pending.append(batch.slice(length))
             if length:
-                yield batch.slice(0, length).drop_columns(["bucket"])
+                yield batch.slice(0, length).drop_columns([name])
             if length < batch.num_rows:
                 return
 
     while (first := next_batch()) is not None:
         pending.append(first)
-        bucket = first.column("bucket")[0].as_py()
+        bucket = first.column(name)[0].as_py()
         rows = stream(bucket)
         yield bucket, rows
         for _ in rows:  # whoever failed half-way must not leave rows to the next bucket

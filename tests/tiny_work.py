@@ -7,8 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus.contamination import CONTAMINATION
 from corpus.packing import CHUNK, SEQUENCE
 from corpus.schema import DOCUMENT, DROPPED
+from jobs.deduplicate import FATE, LINE
 from pretrain.metrics import SCHEMA as METRICS
 
 HOSTILE = (
@@ -24,10 +26,6 @@ PAGE = pa.schema(
         ("score", pa.float32()),
     ]
 )
-FATE = pa.schema(
-    [(name, pa.int64() if name in ("place", "cluster") else pa.string())
-     for name in ("place", "id", "reason", "cluster", "winner")]
-)  # fmt: skip
 STATISTIC = pa.schema(
     [(name, pa.string()) for name in ("target", "kind", "key")]
     + [(name, pa.int64()) for name in ("pages", "collected", "collected_before")]
@@ -127,8 +125,17 @@ class TinyWork:
         parquet(self.folder / "deduplicated" / "part-00000.parquet", kept[::2], PAGE)
         self.drop("deduplicated", [("p22", rows[1]["url"], "near_duplicate", "cluster 2 kept p3")])
         fate = {"place": 1, "id": "p22", "reason": "near_duplicate", "cluster": 2, "winner": "p3"}
+        fate |= {"jaccard": 0.9, "containment": 0.95}
         parquet(self.folder / "deduplicated" / "clusters" / "part-00000.parquet", [fate], FATE)
+        match = {"place": 0, "id": "p3", "reason": "near_duplicate", "winner": "old", "corpus": "/earlier"}
+        parquet(self.folder / "deduplicated" / "matches" / "part-00000.parquet", [match], FATE)
+        line = {"line": "Follow us on all networks", "times": 7}
+        parquet(self.folder / "deduplicated" / "lines" / "part-00000.parquet", [line], LINE)
         self.manifest("deduplicated", 3, {"near_duplicate": 1}, ["mined"])
+        found = {"benchmark": "gsm8k.jsonl", "item": "1", "field": "question", "id": "p9", "coverage": 0.5}
+        parquet(
+            self.folder / "decontaminated" / "contamination" / "part-00000.parquet", [found], CONTAMINATION
+        )
 
     def round(self, number: int, collected: int, new: int, before: float) -> None:
         at = f"mining/round-{number}"

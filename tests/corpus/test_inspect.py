@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import fsspec
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -25,6 +26,7 @@ VIEWS = [
     "domains",
     "paths",
     "clusters",
+    "contamination",
     "repositories",
     "edges",
     "windows",
@@ -65,6 +67,7 @@ def test_every_stage_is_a_view(work):
         "domains": 2,
         "paths": 2,
         "clusters": 1,
+        "contamination": 1,
         "repositories": 1,
         "edges": 1,
         "windows": 3,
@@ -121,6 +124,20 @@ def test_one_stage_one_file_and_a_glob(work):
     ]
 
 
+def test_documents_of_others_and_unusable_texts(tmp_path):
+    """A result of `lode decontaminate` for Parquet with nothing but an id and a text; examples are no documents."""
+
+    def write(name: str, row: dict[str, object]) -> None:
+        (tmp_path / name).mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / name / "part-00000.parquet")
+
+    write("clean", {"id": "a", "text": "one"})
+    write("clean/unusable", {"benchmark": "b.jsonl", "item": "1", "field": "answer", "text": "4"})
+    write("examples", {"id": "b", "target": "t", "positive": True, "held_out": False, "text": "two"})
+    assert rows(tmp_path, "SELECT stage, id, text, url FROM documents") == [("clean", "a", "one", None)]
+    assert rows(tmp_path, "FROM unusable") == [("clean", "b.jsonl", "1", "answer", "4")]
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(LodeError, match="no stage and no Parquet file"):
         open_work(str(tmp_path))
@@ -144,7 +161,7 @@ def test_every_question_has_an_answer_in_a_whole_folder(work):
     for name, question in statistics().items():
         assert question.question.endswith((".", "?", ")")), name
         assert statistic(connection, name, "%/m/p%")[1], name
-    with pytest.raises(LodeError, match="no such question; there are domains,"):
+    with pytest.raises(LodeError, match="no such question; there are contamination, domains,"):
         statistic(connection, "nonsense")
 
 

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from jobs.cli_corpus import duplicates_found
 from tests.jobs.conftest import lode
 
 
@@ -122,6 +123,23 @@ def test_missing_columns_and_unknown_stages(recipe, finished, tmp_path):
     assert "the column 'id' is missing" in sentence(done)
     done = lode("run", str(recipe), "--work", str(tmp_path / "w"), "--until", "shard")
     assert "did you mean 'shards'?" in sentence(done)
+
+
+def test_what_dedup_says_of_itself():
+    about = {"bands": 17, "rows": 7, "pairs_compared": 1098, "pairs_alike": 567, "against": []}
+    settings = {"jaccard": 0.8, "verify": True, "earlier": "drop"}
+    manifest = {"deduplication": about, "parameters": settings, "rows_dropped": 3}
+    said = duplicates_found(manifest, "my folder")
+    assert "find 98.2% of the pairs at 0.8" in said and "1,098 pairs that were compared 567" in said
+    assert "lode inspect 'my folder' --sql" in said and "corpus" not in said
+    about["against"] = ["/earlier"]
+    assert "FROM clusters WHERE corpus" in duplicates_found(manifest, "out")
+    settings |= {"verify": False, "earlier": "report"}
+    said = duplicates_found(manifest, "out")
+    assert "was not compared" in said and "FROM matches WHERE corpus" in said
+    assert "inspect" not in duplicates_found(
+        manifest | {"rows_dropped": 0, "deduplication": about | {"against": []}}, "out"
+    )
 
 
 def test_help_reads_like_a_table_of_contents():

@@ -13,12 +13,11 @@ import pytest
 
 from corpus import storage
 from corpus.errors import LodeError
-from corpus.minhash import MinHash
 from corpus.schema import DOCUMENT
 from corpus.tokens import TextTokenizer, train_tokenizer
 from filters.language import Language
 from filters.quality import Quality
-from jobs.engine import HERE, Account, Work, limited, open_dataset
+from jobs.engine import HERE, Account, Work, limited, open_dataset, summary
 from jobs.progress import Progress
 from jobs.recipe import load_recipe
 from jobs.repositories import distinct_names
@@ -113,11 +112,6 @@ def test_repositories_of_one_name_are_told_apart():
     ]
 
 
-def test_texts_without_a_token_are_like_no_other():
-    minhash = MinHash("prose", 5, 4, 4, seed=0)
-    assert minhash.band_keys(minhash.signature("!!!")) == []
-
-
 def test_a_limit_takes_names_in_their_order():
     names = [f"file{i}" for i in range(50_000)]
     taken = limited(names, 20_000, seed=1)
@@ -136,6 +130,11 @@ def test_a_stage_depends_on_everything_that_its_modules_import():
 def test_datasets_are_checked_before_anything_runs(tmp_path):
     with pytest.raises(LodeError, match="'id' is int64; text was expected"):
         open_dataset(dataset(tmp_path / "a", id=[1, 2]))
+    with pytest.raises(LodeError, match="'url' is int64; text was expected"):
+        open_dataset(dataset(tmp_path / "url", url=[1, 2]))
+    (tmp_path / "rows.jsonl").write_text('{"id": "a", "text": "b"}\n')
+    with pytest.raises(LodeError, match=r"rows\.jsonl: not a Parquet file; convert it first"):
+        open_dataset(str(tmp_path / "rows.jsonl"))
     with pytest.raises(LodeError, match="'reason' has a meaning of its own"):
         open_dataset(dataset(tmp_path / "b", reason=["x", "y"]))
     (tmp_path / "c").mkdir()
@@ -143,6 +142,17 @@ def test_datasets_are_checked_before_anything_runs(tmp_path):
     (tmp_path / "c" / "_running.json").write_text("{}")
     with pytest.raises(LodeError, match="did not finish"):
         open_dataset(str(tmp_path / "c"))
+
+
+def test_a_line_about_a_stage_names_a_fourth_reason_itself():
+    manifest = {
+        "rows_in": 20,
+        "rows_out": 5,
+        "unit": "documents",
+        "dropped": {"a": 5, "b": 4, "c": 3, "d": 3},
+    }
+    assert summary(manifest).endswith("dropped: 5 a, 4 b, 3 c, 3 d")
+    assert summary(manifest | {"dropped": manifest["dropped"] | {"e": 1}}).endswith("5 a, 4 b, 3 c, 4 others")
 
 
 def test_a_stage_that_is_a_work_folder_spares_what_is_not_its_own(tmp_path):

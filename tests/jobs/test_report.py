@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corpus.contamination import CONTAMINATION
 from corpus.errors import LodeError
 from jobs.charts import Line, heat, heat_strip, line_chart, short, ticks, visible
 from jobs.report import environment, percent, render, seconds, write_report
 from jobs.report_corpus import differences
-from tests.tiny_work import HOSTILE, TinyWork
+from tests.tiny_work import HOSTILE, TinyWork, parquet
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "source", "wbr"}
 
@@ -86,6 +87,23 @@ def test_the_page_is_valid_and_loads_nothing(page):
     assert len(tree.xpath("//section")) == 11  # all but decontamination, which this folder did not do
     assert all(svg.get("aria-label") or svg.get("aria-hidden") or svg.getparent().get("aria-hidden")
                for svg in tree.xpath("//svg"))  # fmt: skip
+
+
+def test_what_was_found_of_evaluation_sets(tmp_path):
+    tiny = TinyWork(tmp_path)
+    sets = {"gsm8k.jsonl": {"items": 1319, "texts": 2638, "unusable": 4, "items_found": 2, "documents": 3}}
+    tiny.manifest("clean", 7, {"contaminated": 3}, [], benchmark_items=1319, benchmarks=sets)
+    found = [("1", "a", 0.25, 40), ("1", "b", 0.5, 40), ("2", "c", 1.0, 1)]
+    rows = [
+        {"benchmark": "gsm8k.jsonl", "item": item, "id": document, "coverage": share, "item_ngrams": ngrams}
+        for item, document, share, ngrams in found
+    ]
+    parquet(tmp_path / "clean" / "contamination" / "part-00000.parquet", rows, CONTAMINATION)
+    tree = assert_harmless(render(str(tmp_path)))
+    at = "//section[@id='contamination']//"
+    assert text_of(tree, f"{at}table[1]//tbody/tr/*")[:6] == ["gsm8k.jsonl", "1,319", "2,638", "4", "2", "3"]
+    # Of each item the document that has most of it; a text of ten words says nothing by being there whole.
+    assert text_of(tree, f"{at}tr[contains(., '#')]/*") == ["50 %", "gsm8k.jsonl#1", "b", ""]
 
 
 def test_hostile_text_is_shown_as_it_is(page):
