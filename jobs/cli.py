@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from corpus.errors import LodeError
-from jobs import cli_corpus, cli_fetch, cli_model
+from jobs import cli_corpus, cli_fetch, cli_model, cli_plan
 from jobs.cli_options import Master, Quiet, Set
 
 app = typer.Typer(
@@ -88,6 +88,7 @@ def run(
     run_in(work, load_recipe(recipe, change or []), master, until, quiet)
 
 
+cli_plan.register(app)
 cli_fetch.register(app)
 cli_corpus.register(app)
 cli_model.register(app)
