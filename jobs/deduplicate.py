@@ -80,13 +80,13 @@ class WriteFates:
 
 @dataclass(frozen=True)
 class ReadWithFates:
-    """Function of a task (`part`, its path): judged batches, with the fate of each row from the part's own file."""
+    """Function of a task (a part's path and number): judged batches, the fate of each row from the part's own file."""
 
     folder: str
     units: Units
 
     def __call__(self, inputs: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-        part, path = int(inputs[0]), inputs[1]
+        path, part = inputs[0], int(inputs[1])
         gone: Counter[str] = Counter()
         fates = self.fates(part)
         fate = next(fates, None)
@@ -185,7 +185,7 @@ class Deduplication:
         self.work.progress.step(0.8, 0.9, "clusters")
         self.fates(edges, schema)
         self.work.progress.step(0.9, 1, "verdicts")
-        tasks = [Task(part, (str(part), path)) for part, path in enumerate(self.before.parts)]
+        tasks = [Task(part, (path, str(part))) for part, path in enumerate(self.before.parts)]
         read = ReadWithFates(self.folder, units)
         of = "files" if self.unit == "repository" else "documents"
         counts = self.work.map_parts(self.folder, tasks, self.before.schema, read=read, unit=of)

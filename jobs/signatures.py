@@ -342,11 +342,13 @@ def open_earlier(
         for name, value in ours.items():
             if about.get(name) != value:
                 what = f"{name} {about.get(name)!r}, now it is {value!r}"
+                how = "use the same settings"
+                if name in ("bands", "rows"):
+                    how = f"give --bands {about['bands']} --rows {about['rows']} (bands and rows in a recipe)"
                 if name == "probe":
                     what = "another version of Lode's tokenizer"
-                raise LodeError(
-                    f"against {folder}: its signatures were made with {what}; use the same settings."
-                )
+                    how = "sign that corpus again"
+                raise LodeError(f"against {folder}: its signatures were made with {what}; {how}.")
         corpora[fingerprint] = Corpus(folder, whole_parts(folder, texts), len(corpora) + 1)
         stages.append(Stage(folder, manifest))
         queue += [(other["folder"], other["fingerprint"], folder) for other in about["against"]]

@@ -189,6 +189,8 @@ def first_cause(error: BaseException) -> str:
     text = str(error)
     if "No space left on device" in text:
         return "No space left on device"
+    if "Python worker exited unexpectedly" in text:
+        return "a Python worker was killed, most often for want of memory; run it again, with fewer cores (--master)"
     # Python's own traceback inside Spark's message ends with the exception that matters.
     for line in reversed(text.splitlines()):
         if match := re.match(r"\s*((?:\w+\.)*\w*(?:Error|Exception|Interrupt)): (.+)", line):

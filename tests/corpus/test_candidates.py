@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corpus import candidates
 from corpus.candidates import BAND, COMPARISON, EARLIER, KEYED, Links, Verify, comparison
 from corpus.minhash import Formulas, ShingleSet
 
@@ -89,6 +90,12 @@ def test_a_hot_bucket_costs_rows_and_not_their_square():
         assert v in reached
         reached.add(u)
     assert len(reached) == size
+
+
+def test_there_may_be_as_many_bands_as_permutations():
+    kind = BAND + 4096
+    batch = candidates.keyed(kind, *np.zeros((3, 2), np.int64), np.arange(2))
+    assert links(batch, False)["exact"] == [(1, 0, kind)]
 
 
 def test_earlier_documents_do_not_come_between_new_ones():

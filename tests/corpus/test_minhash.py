@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus import minhash as module
-from corpus.minhash import Formulas, MinHash, ShingleSet, choose_bands, has_tokens, similarity
+from corpus.minhash import FORMULA, Formulas, MinHash, ShingleSet, choose_bands, has_tokens, similarity
 
 RNG = np.random.default_rng(7)
 
@@ -158,3 +158,16 @@ def test_elsewhere_two_formulas_of_three_are_enough():
 def test_another_rendering_without_formulas_is_no_objection():
     assert agree("The sum $a+b$ is even.", "The sum a+b is always even.")
     assert agree("No formula here, for $5 or $6.", "None here.")
+
+
+def test_delimiters_without_their_other_half_take_linear_time():
+    # Each would be searched for its end over thousands of characters.
+    for opening in ("\\[ ", "\\( ", "\\begin{align}", "\\begin{align}\\begin{gather}\\[\\("):
+        assert FORMULA.search(opening * 200_000 + "x") is None
+    text = r"\[ lost \[ x \\[4pt] y \] and \begin{align} \begin{aligned} a \end{aligned} \end{align} then \\[2pt]"
+    found = [match[0] for match in FORMULA.finditer(text)]
+    assert found == [r"\[ x \\[4pt] y \]", r"\begin{align} \begin{aligned} a \end{aligned} \end{align}"]
+
+
+def test_no_documents_have_no_formulas():
+    assert Formulas.of_documents([]) == []
