@@ -82,11 +82,27 @@ def open_dataset(path: str, needs: tuple[str, ...] = ("id", "text")) -> Stage:
         return Stage(path, manifest)
     if storage.exists(storage.join(path, RUNNING)):
         raise LodeError(f"{path}: this stage did not finish; run the command that makes it again.")
-    rows = sum(map(storage.parquet_rows, parts))
+    rows = 0
+    for part in parts:
+        with storage.open_parquet(part) as file:
+            rows += file.metadata.num_rows
+            check_columns(part, file.schema_arrow, parts[0], schema)
     folder = storage.filesystem(path)[0].isdir(storage.filesystem(path)[1])
     made_up = {"fingerprint": fingerprint_files(parts), "rows_out": rows, "rows_written": rows, "dropped": {}}
     made_up |= {"bytes": sum(storage.size(part) for part in parts), "unit": "rows", "rows_in": rows}
     return Stage(path, made_up | {"glob": storage.join(path, "*.parquet") if folder else path})
+
+
+def check_columns(part: str, theirs: pa.Schema, first: str, ours: pa.Schema) -> None:
+    """Raises LodeError where a part lacks a column of the first, or has it in another type."""
+    for wanted in ours:
+        kind = theirs.field(wanted.name).type if wanted.name in theirs.names else None
+        if kind != wanted.type:
+            there = "is missing" if kind is None else f"is {kind}"
+            raise LodeError(
+                f"{part}: the column {wanted.name!r} {there}, but in {first} it is {wanted.type}; all parts of a "
+                "dataset have the same columns."
+            )
 
 
 @dataclass

@@ -142,6 +142,14 @@ def test_datasets_are_checked_before_anything_runs(tmp_path):
     (tmp_path / "c" / "_running.json").write_text("{}")
     with pytest.raises(LodeError, match="did not finish"):
         open_dataset(str(tmp_path / "c"))
+    parts = tmp_path / "d"
+    parts.mkdir()
+    for number, more in enumerate(({"url": "u"}, {})):
+        pq.write_table(pa.Table.from_pylist([{"id": "a", "text": "b", **more}]), parts / f"{number}.parquet")
+    with pytest.raises(
+        LodeError, match=r"1\.parquet: the column 'url' is missing, but in .*0\.parquet it is string"
+    ):
+        open_dataset(str(parts))
 
 
 def test_a_line_about_a_stage_names_a_fourth_reason_itself():
