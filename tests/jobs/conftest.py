@@ -5,8 +5,13 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+
+from jobs.engine import Work
+from jobs.progress import Progress
+from jobs.spark import Spark
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -96,3 +101,18 @@ def finished(recipe, tmp_path_factory) -> pathlib.Path:
     done = lode("run", str(recipe), "--work", str(work), "--master", "local[2]")
     assert done.returncode == 0, done.stderr
     return work
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory) -> Iterator[Spark]:
+    """A session of two cores for the tests of one file."""
+    engine = Spark("local[2]", {}, str(tmp_path_factory.mktemp("logs") / "spark.log"))
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture
+def work(spark, tmp_path) -> Iterator[Work]:
+    """An empty work folder of one test."""
+    with Work(str(tmp_path / "work"), spark, Progress(quiet=True)) as folder:
+        yield folder

@@ -14,23 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from corpus.errors import LodeError
 from jobs.components import EDGE, Follow, LargeStar, SmallStar, components, contract
-from jobs.engine import Work
-from jobs.progress import Progress
-from jobs.spark import Spark
 from jobs.worker import SaveRows
-
-
-@pytest.fixture(scope="module")
-def spark(tmp_path_factory):
-    engine = Spark("local[2]", {}, str(tmp_path_factory.mktemp("logs") / "spark.log"))
-    yield engine
-    engine.stop()
-
-
-@pytest.fixture
-def work(spark, tmp_path):
-    with Work(str(tmp_path / "work"), spark, Progress(quiet=True)) as folder:
-        yield folder
 
 
 def scipy_clusters(edges):

@@ -14,20 +14,12 @@ from jobs.contamination import decontaminate, findings
 from jobs.engine import HERE, Work, open_dataset
 from jobs.progress import Progress
 from jobs.recipe import DecontaminateSection
-from jobs.spark import Spark
 
 QUESTION = (
     "Weng earns $12 an hour for babysitting. Yesterday, she just did 50 minutes. How much did she earn?"
 )
 ANSWER = "She earns 12 / 60 = $<<12/60=0.2>>0.2 a minute, so for 50 minutes it is 10.\n#### 10"
 COUNT = "one 1 two 2 three 3 four 4 five 5 six 6 seven 7"
-
-
-@pytest.fixture(scope="module")
-def spark(tmp_path_factory):
-    engine = Spark("local[2]", {}, str(tmp_path_factory.mktemp("logs") / "spark.log"))
-    yield engine
-    engine.stop()
 
 
 @pytest.fixture

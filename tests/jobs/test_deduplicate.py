@@ -17,23 +17,8 @@ from corpus.minhash import Formulas, ShingleSet
 from corpus.schema import DOCUMENT, document_id
 from jobs import deduplicate as module
 from jobs.deduplicate import deduplicate
-from jobs.engine import Work, open_dataset
-from jobs.progress import Progress
+from jobs.engine import open_dataset
 from jobs.recipe import CodeDeduplicateSection, DeduplicateSection
-from jobs.spark import Spark
-
-
-@pytest.fixture(scope="module")
-def spark(tmp_path_factory):
-    engine = Spark("local[2]", {}, str(tmp_path_factory.mktemp("logs") / "spark.log"))
-    yield engine
-    engine.stop()
-
-
-@pytest.fixture
-def work(spark, tmp_path):
-    with Work(str(tmp_path / "work"), spark, Progress(quiet=True)) as folder:
-        yield folder
 
 
 def dataset(folder, parts, schema=DOCUMENT):
