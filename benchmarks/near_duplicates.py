@@ -334,9 +334,9 @@ def beside_truth(
         bands[f"{int(similarity * 20 + 1e-9) / 20:.2f}"].update(pairs=1, together=together)
         if similarity >= 0.8 and not together:
             ours = exact((texts[a], texts[b]), "math")
-            of = [Formulas.of_text(texts[name]) for name in (a, b)]
+            of = Formulas.of_documents([texts[name] for name in (a, b)])
             # Alike by words but not by the tokens of the profile, or not in their formulas; or never compared.
-            why = "symbols" if ours < 0.8 else "no candidate" if of[0].agree(of[1], 0.8) else "formulas"
+            why = "symbols" if ours < 0.8 else "no candidate" if of[0].agree(of[1]) else "formulas"
             counts = [len(each.found.hashes) for each in of]
             lost.append({
                 "urls": [urls[a], urls[b]], "jaccard": round(similarity, 3), "ours": round(ours, 3),
