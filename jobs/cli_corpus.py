@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -154,55 +155,79 @@ classify = typer.Typer(no_args_is_help=True, help="One fastText classifier: trai
 def classify_train(
     positives: Annotated[str, typer.Option(help="Documents of the class.")],
     negatives: Annotated[str, typer.Option(help="Documents that are not.")],
-    out: Annotated[str, typer.Option(help="File for the model.")],
+    out: Annotated[str, typer.Option(help="File for the model, NAME.bin; its scorer comes beside it.")],
     bucket: Annotated[int, typer.Option(min=1)] = 2_000_000,
     epoch: Annotated[int, typer.Option(min=1)] = 3,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="A tokenizer.json, for scripts without spaces between words.")
+    ] = None,
     seed: int = 0,
 ) -> None:
     """Train a classifier with the settings of DeepSeekMath; the same data give the same bytes."""
     from corpus import storage
-    from filters.classifier import FastTextSettings, normalise, train
+    from filters.classifier import FastTextSettings, train
+    from filters.normaliser import Normaliser
+    from filters.scorer import scorer_path
 
-    def texts(dataset: str) -> list[str]:
-        return [
-            normalise(text or "")
-            for path in storage.parquet_parts(dataset)
-            for batch in storage.read_parquet(path, ["text"])
-            for text in batch.column("text").to_pylist()
-        ]
+    normaliser = Normaliser(tokenizer)
 
-    train(texts(positives), texts(negatives), FastTextSettings(bucket=bucket, epoch=epoch, seed=seed), out)
-    typer.echo(f"{out}: {storage.size(out):,} bytes")
+    def texts(dataset: str) -> Iterator[str]:
+        for path in storage.parquet_parts(dataset):
+            for batch in storage.read_parquet(path, ["text"]):
+                yield from normaliser.batch([text or "" for text in batch.column("text").to_pylist()])
+
+    settings = FastTextSettings(bucket=bucket, epoch=epoch, seed=seed)
+    train(texts(positives), texts(negatives), settings, out, normaliser)
+    for path in (out, scorer_path(out)):
+        typer.echo(f"{path}: {storage.size(path):,} bytes")
 
 
 @classify.command("score")
 def classify_score(
-    model: Annotated[str, typer.Option(help="A model of `lode classify train`.")],
+    model: Annotated[
+        str,
+        typer.Option(help="A model of `lode classify train`, or any of fastText with two labels."),
+    ],
     input: Annotated[str, typer.Option(help="Documents to score.")],
     out: Out,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="For a model of fastText: the label whose probability counts; usually __label__yes."
+        ),
+    ] = None,
     master: Master = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Every document's probability of being of the class, as the column `score`."""
-    from filters.classifier import Score, load
+    from corpus import storage
+    from filters.classifier import Classifier, Score, on_this_host
     from jobs.engine import HERE, Account, fingerprint_files, open_dataset
     from jobs.worker import Task
 
+    if not storage.exists(model):
+        raise LodeError(f"{model}: there is no such model.")
     mark = fingerprint_files([model])
-    load(model, mark)
+    scorer = on_this_host(model, label, mark)
+    Classifier(scorer)
     before = open_dataset(input, ("id", "text", "url", "domain"))
-    function = Score((("score", model),), mark)
     with work_in(out, master, quiet, input) as work:
 
         def build(folder: str) -> Account:
+            # Where every machine finds it.
+            copy = storage.join(folder, "_scratch", "model.safetensors")
+            with open(scorer, "rb") as source, storage.atomic_write(copy) as target:
+                shutil.copyfileobj(source, target)
+            function = Score((("score", copy),), f"{mark} {label}")
             tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
-            return Account(
-                work.map_parts(folder, tasks, function.schema(before.schema), function), "documents"
-            )
+            counts = work.map_parts(folder, tasks, function.schema(before.schema), function)
+            storage.remove(storage.join(folder, "_scratch"))
+            return Account(counts, "documents")
 
         marks = {"documents": before.fingerprint, "model": mark}
-        done(work.stage(HERE, ("filters/classifier.py",), {}, marks, build), as_json)
+        rooms = ("filters/classifier.py", "filters/normaliser.py", "filters/scorer.py")
+        done(work.stage(HERE, rooms, {"label": label}, marks, build), as_json)
 
 
 def dedup(

@@ -9,7 +9,6 @@ examples and for scores) and never joined with themselves; the driver holds coun
 
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from corpus import mining, storage
@@ -17,13 +16,21 @@ from corpus.errors import LodeError
 from corpus.extract import PAGE
 from corpus.mining import Collect, Examples, Rule, Statistics
 from filters.classifier import Classifier as FastText
-from filters.classifier import FastTextSettings, Score, normalise, train
+from filters.classifier import FastTextSettings, Score, train
+from filters.normaliser import normalise
+from filters.scorer import scorer_path
 from jobs import web
 from jobs.engine import Account, Stage, Work
 from jobs.recipe import MineSection
 from jobs.worker import Counts, Task
 
-ROOMS = ("corpus/mining.py", "filters/classifier.py", "jobs/mine.py")
+ROOMS = (
+    "corpus/mining.py",
+    "filters/classifier.py",
+    "filters/normaliser.py",
+    "filters/scorer.py",
+    "jobs/mine.py",
+)
 
 
 def mine(work: Work, pages: Stage, section: MineSection, seed: int, name: str = "mined") -> Stage:
@@ -176,10 +183,8 @@ def train_models(
                             texts[row["positive"], row["held_out"]].append(normalise(row["text"]))
             model = storage.join(folder, f"{target}.bin")
             train(texts[True, False], texts[False, False], settings, model)
-            classifier = FastText(model)
-            held = {
-                label: np.array([classifier.score(t) for t in texts[label, True]]) for label in (True, False)
-            }
+            classifier = FastText(scorer_path(model))
+            held = {label: classifier.score_normalised(texts[label, True]) for label in (True, False)}
             cut, precision, recall = mining.choose_cut(held[True], held[False], section.precision)
             counted = {("positives" if p else "negatives"): len(texts[p, False]) for p in (True, False)}
             counted |= {
@@ -204,7 +209,7 @@ def train_models(
 def score(work: Work, name: str, pages: Stage, models: Stage) -> Stage:
     """Every page's probability under every target's model; kept as columns, never thrown away."""
     targets = list(models.manifest["models"])
-    paths = tuple((t, storage.join(models.folder, f"{t}.bin")) for t in targets)
+    paths = tuple((t, scorer_path(storage.join(models.folder, f"{t}.bin"))) for t in targets)
     function = Score(paths, models.fingerprint)
 
     def build(folder: str) -> Account:

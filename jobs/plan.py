@@ -18,7 +18,7 @@ import numpy as np
 from corpus.errors import LodeError
 from corpus.packing import mixture_epochs
 from corpus.warc import SPLIT_BYTES
-from filters.classifier import MAX_CHARS
+from filters.normaliser import MAX_CHARS
 from jobs.plan_runs import CODE, MINING, PACKING, SERIAL, WEB, Amounts, Run, Settings
 from jobs.recipe import Recipe
 from jobs.repositories import REPOSITORIES_PER_PART

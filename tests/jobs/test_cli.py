@@ -6,6 +6,9 @@ import pathlib
 import stat
 import subprocess
 
+import fasttext
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli_corpus import duplicates_found
@@ -215,3 +218,47 @@ def test_commands_work_one_by_one(finished, tmp_path):
     done = lode("generate", str(finished / "run"), "import", "--tokenizer",
                 str(finished / "tokenizer" / "tokenizer.json"), "--tokens", "4")  # fmt: skip
     assert done.returncode == 0 and done.stdout.startswith("import")
+
+
+def test_one_classifier_alone(tmp_path):
+    """`lode classify train` and `score`, also with a model that fastText's own package has trained."""
+    kinds = {"yes": "theorem proof lemma integral", "no": "butter sugar oven flour"}
+    for name, words in kinds.items():
+        texts = [f"{words} of the {words.split()[i % 4]}" for i in range(24)]
+        rows = [
+            {"id": f"{name}{i}", "text": t, "url": f"https://{name}.org/{i}", "domain": f"{name}.org"}
+            for i, t in enumerate(texts)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+    made = lode(
+        *("classify", "train", "--positives", str(tmp_path / "yes.parquet"), "--bucket", "1000"),
+        *("--negatives", str(tmp_path / "no.parquet"), "--out", str(tmp_path / "m.bin")),
+    )
+    assert made.returncode == 0, made.stderr
+    assert "m.bin: " in made.stdout and "m.safetensors: " in made.stdout
+    lines = tmp_path / "lines.txt"
+    lines.write_text("".join(f"__label__{name} {words}\n" for name, words in kinds.items()) * 50)
+    theirs = fasttext.train_supervised(str(lines), dim=8, bucket=100, wordNgrams=2, thread=1, verbose=0)
+    theirs.save_model(str(tmp_path / "theirs.bin"))
+    score = ("classify", "score", "--input", str(tmp_path / "yes.parquet"), "--master", "local[2]", "--quiet")
+    for name, more, wanted in (
+        ("m.safetensors", (), "__label__yes"),
+        ("theirs.bin", ("--label", "__label__no"), "__label__no"),
+    ):
+        out = tmp_path / f"scores of {name}"
+        done = lode(*score, "--model", str(tmp_path / name), "--out", str(out), *more)
+        assert done.returncode == 0, done.stderr
+        model = fasttext.load_model(str((tmp_path / name).with_suffix(".bin")))
+        rows = pq.read_table(out / "part-00000.parquet").to_pylist()
+        assert len(rows) == 24 and not (out / "_scratch").exists()
+        text = "theorem proof lemma integral of the theorem"
+        expected = {label: p for p, label in model.f.predict(text + "\n", 2, 0.0, "strict")}[wanted]
+        assert rows[0]["score"] == pytest.approx(min(expected, 1), abs=2e-6)
+    for model, more, said in (
+        ("none.bin", (), "there is no such model"),
+        ("theirs.bin", ("--label", "__label__maybe"), "say which of them"),
+        ("lines.txt", (), "not a fastText model"),
+    ):
+        assert said in sentence(
+            lode(*score, "--model", str(tmp_path / model), "--out", str(tmp_path / "o"), *more)
+        )
