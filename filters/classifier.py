@@ -84,6 +84,7 @@ def train(
     settings: FastTextSettings,
     path: str,
     normaliser: Normaliser | None = None,
+    copies: int = 1,
 ) -> None:
     """Train on normalised texts; write the model to `path` (`NAME.bin`) and its scorer beside it.
 
@@ -92,13 +93,16 @@ def train(
 
     Args:
         normaliser: what the texts were normalised with; None: `normalise`.
+        copies: how often each positive is an example, to balance the classes.
 
     Raises:
         LodeError: one of the classes is empty, fastText finds no word often enough, or it cannot train.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "examples.txt")
-        counts = shuffled(((POSITIVE, positives), (NEGATIVE, negatives)), settings.seed, folder, file)
+        counts = shuffled(
+            ((POSITIVE, positives, copies), (NEGATIVE, negatives, 1)), settings.seed, folder, file
+        )
         if not counts[POSITIVE] or not counts[NEGATIVE]:
             raise LodeError(
                 f"a classifier needs examples of both kinds; there are {counts[POSITIVE]} positive and "
@@ -138,8 +142,10 @@ def train(
                 target.write(chunk)
 
 
-def shuffled(classes: Sequence[tuple[str, Iterable[str]]], seed: int, folder: str, path: str) -> Counter[str]:
-    """Write labelled lines to `path` in the order of their hashes; return how many there are of each label.
+def shuffled(
+    classes: Sequence[tuple[str, Iterable[str], int]], seed: int, folder: str, path: str
+) -> Counter[str]:
+    """Write labelled lines to `path` in the order of their hashes, each so often; return how many there are of a label.
 
     One class after the other would leave the model at whatever came last. Memory: one file of `SHUFFLE_FILES`.
     """
@@ -147,12 +153,13 @@ def shuffled(classes: Sequence[tuple[str, Iterable[str]]], seed: int, folder: st
     names = [os.path.join(folder, f"lines-{number:02}") for number in range(SHUFFLE_FILES)]
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(open(name, "wb")) for name in names]
-        for label, texts in classes:
+        for label, texts, copies in classes:
             for text in texts:
                 line = f"{label} {SPACES.sub(' ', text)}".encode("utf-8", "surrogatepass")
-                digest = xxhash.xxh3_64_digest(line, seed)
-                files[digest[0] * SHUFFLE_FILES >> 8].write(digest.hex().encode() + line + b"\n")
-                counts[label] += 1
+                for copy in range(copies):  # each has a place of its own
+                    digest = xxhash.xxh3_64_digest(line, seed + copy)
+                    files[digest[0] * SHUFFLE_FILES >> 8].write(digest.hex().encode() + line + b"\n")
+                counts[label] += copies
     with open(path, "wb") as whole:
         for name in names:
             with open(name, "rb") as file:
@@ -400,6 +407,7 @@ class Score:
 
     def schema(self, rows: pa.Schema) -> pa.Schema:
         kept = [rows.field(name) for name in ("id", "url", "domain")]
+        kept.append(pa.field("characters", pa.int32()))
         return pa.schema([*kept, *(pa.field(name, pa.float64()) for name, _ in self.models)])
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -414,7 +422,16 @@ class Score:
                     normalised[way] = model.normaliser.batch(texts)
                 scores.append(pa.array(model.score_normalised(normalised[way]), pa.float64()))
             nothing = pa.nulls(batch.num_rows, pa.string())
+            characters = pa.array([len(text) for text in texts], pa.int32())
             yield pa.RecordBatch.from_arrays(
-                [batch["id"], batch["url"], batch["domain"], *scores, nothing, nothing],
-                names=["id", "url", "domain", *(name for name, _ in self.models), "reason", "detail"],
+                [batch["id"], batch["url"], batch["domain"], characters, *scores, nothing, nothing],
+                names=[
+                    "id",
+                    "url",
+                    "domain",
+                    "characters",
+                    *(name for name, _ in self.models),
+                    "reason",
+                    "detail",
+                ],
             )

@@ -3,71 +3,120 @@
     seeds, pages ─► examples ─► models ─► scores ─► statistics ─► accepted paths ─► the next round
                                              └────► mined, when a round finds (almost) nothing new
 
-Each is a stage of its own, so a loop that was killed goes on inside the round. Pages are read twice a round (for
-examples and for scores) and never joined with themselves; the driver holds counts by domain and path.
+Each is a stage of its own, so a loop that was killed goes on inside the round. The texts of the crawl are read once a
+round, for its scores, and once more in the first, which draws its negatives for all; later rounds read texts only where
+a path was accepted. Everything else goes by the scores. The crawl is never joined with itself: what a page's
+neighbours say lies in a table of places that every host maps. The driver holds counts by domain and path.
 """
 
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from corpus import mining, storage
 from corpus.errors import LodeError
 from corpus.extract import PAGE
-from corpus.mining import Collect, Examples, Rule, Statistics
+from corpus.mining import Collect, Examples, Place, Rule, Spread, Statistics, Sums
 from filters.classifier import Classifier as FastText
 from filters.classifier import FastTextSettings, Score, train
-from filters.normaliser import normalise
+from filters.normaliser import Normaliser
 from filters.scorer import scorer_path
 from jobs import web
-from jobs.engine import Account, Stage, Work
+from jobs.engine import Account, Stage, Work, spark_schema
 from jobs.recipe import MineSection
 from jobs.worker import Counts, Task
 
 ROOMS = (
     "corpus/mining.py",
+    "corpus/urls.py",
     "filters/classifier.py",
     "filters/normaliser.py",
     "filters/scorer.py",
     "jobs/mine.py",
 )
+CALIBRATION_BANDS = 10
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a finished round hands to the next."""
+
+    scores: Stage
+    statistics: Stage
+    rules: tuple[Rule, ...]
+    evidence: Place
 
 
 def mine(work: Work, pages: Stage, section: MineSection, seed: int, name: str = "mined") -> Stage:
     """Run the loop and file the collected pages under `mined/`."""
-    seeds = {name: seed_stage(work, name, target.seeds, seed) for name, target in section.targets.items()}
-    keys = {name: seed_keys(stage) for name, stage in seeds.items()}
-    rules = tuple(Rule(name, 2.0, tuple(target.accept)) for name, target in section.targets.items())
-    scores: Stage | None = None
-    missed = dict.fromkeys(section.targets, 0)
+    targets = section.targets
+    seeds = {target: seed_stage(work, target, found.seeds, seed) for target, found in targets.items()}
+    keys = {target: seed_keys(stage) for target, stage in seeds.items()}
+    said = annotations(section)
+    pool: Stage | None = None
+    before: list[Round] = []
     history: list[dict[str, Any]] = []
     for number in range(1, section.max_rounds + 1):
         at = f"mining/round-{number}"
-        found = examples(
-            work, f"{at}/examples", pages, scores, seeds, keys, rules, missed, section, seed, number
-        )
-        models = train_models(work, f"{at}/models", found, seeds, section, seed)
-        before, earlier = scores, rules
+        rules = rules_of(section, said, number, before[-1].statistics if before else None)
+        found = examples(work, f"{at}/examples", pages, seeds, keys, rules, before, section, seed)
+        pool = pool or found
+        models = train_models(work, f"{at}/models", found, pool, seeds, keys, rules, section, seed)
         scores = score(work, f"{at}/scores", pages, models)
-        rules = tuple(
-            Rule(rule.target, models.manifest["models"][rule.target]["cut"], rule.paths) for rule in rules
-        )
-        seen = statistics(work, f"{at}/statistics", scores, before, rules, earlier, keys, section)
+        seen = statistics(work, f"{at}/statistics", scores, before, rules, seeds, keys, section, seed)
+        rules = tuple(replace(rule, cut=seen.manifest["round"][rule.target]["cut"]) for rule in rules)
+        place = Place(seen.folder, seen.fingerprint, tuple(targets), section.evidence)
+        before.append(Round(scores, seen, rules, place))
         history.append(seen.manifest["round"])
-        rules = tuple(
-            Rule(r.target, r.cut, tuple(sorted({*r.paths, *seen.manifest["accepted"][r.target]})))
-            for r in rules
-        )
-        missed = {target: entry["missed"] for target, entry in seen.manifest["round"].items()}
         shares = [entry["already_collected"] for entry in seen.manifest["round"].values()]
         if number > 1 and min(shares) >= section.stop_share:
             stopped = f"at least {section.stop_share:.0%} of round {number} was collected before"
             break
     else:
         stopped = f"the limit of {section.max_rounds} rounds"
-    return collect(
-        work, name, pages, scores, section, rules, keys, seed, {"rounds": history, "stopped": stopped}
-    )
+    return collect(work, name, pages, before, section, keys, seed, {"rounds": history, "stopped": stopped})
+
+
+def annotations(section: MineSection) -> list[mining.Annotation]:
+    """What a person said about paths: in the recipe, from round one on, and in the file of annotations."""
+    found = [
+        mining.Annotation(target, mining.plain_prefix(prefix), decision)
+        for target, about in section.targets.items()
+        for decision, prefixes in (("accept", about.accept), ("reject", about.reject))
+        for prefix in prefixes
+    ]
+    if section.annotations:
+        for annotation in mining.read_annotations(section.annotations):
+            if annotation.target not in section.targets:
+                raise LodeError(
+                    f"{section.annotations}: the target {annotation.target!r} is not mined for; there are "
+                    f"{', '.join(section.targets)}."
+                )
+            found.append(annotation)
+    return found
+
+
+def rules_of(
+    section: MineSection, said: list[mining.Annotation], number: int, last: Stage | None
+) -> tuple[Rule, ...]:
+    """The rules that a round begins with: annotations up to it, and the paths that the last round's statistics accept.
+
+    The last word on a prefix counts, and no means no.
+    """
+    rules = []
+    for target in section.targets:
+        mine = [a for a in said if a.target == target and a.round <= number]
+        rejected = {a.prefix for a in mine if a.decision == "reject"}
+        accepted = {a.prefix for a in mine if a.decision == "accept"} - rejected
+        learnt = last.manifest["accepted"][target] if last and section.widen == "statistics" else ()
+        rules.append(
+            Rule(target, float("inf"), tuple(sorted(accepted)), tuple(sorted(rejected)), tuple(learnt))
+        )
+    return tuple(rules)
 
 
 def seed_stage(work: Work, name: str, inputs: list[str], seed: int) -> Stage:
@@ -103,12 +152,13 @@ def seed_keys(stage: Stage) -> frozenset[int]:
         for path in stage.parts
         for batch in storage.read_parquet(path, ["url"])
         for url in batch.column("url").to_pylist()
+        if url
     )
 
 
-def inputs_of(pages: Stage, *scores: Stage | None) -> list[Task]:
-    """A task for each part of the pages, with the parts of scores beside it."""
-    rows = zip(pages.parts, *(stage.parts for stage in scores if stage), strict=True)
+def inputs_of(first: Stage, *beside: Stage) -> list[Task]:
+    """A task for each part of a stage, with the same parts of others beside it."""
+    rows = zip(first.parts, *(stage.parts for stage in beside), strict=True)
     return [Task(part, paths) for part, paths in enumerate(rows)]
 
 
@@ -117,93 +167,233 @@ def marks(**stages: Stage | None) -> dict[str, str]:
 
 
 def rules_json(rules: tuple[Rule, ...]) -> list[dict[str, Any]]:
-    return [{"target": r.target, "cut": r.cut, "paths": list(r.paths)} for r in rules]
+    return [
+        {
+            "target": r.target,
+            "cut": r.cut if np.isfinite(r.cut) else None,
+            "accepted": list(r.accepted),
+            "rejected": list(r.rejected),
+            "learnt": list(r.learnt),
+        }
+        for r in rules
+    ]
 
 
 def examples(
     work: Work,
     name: str,
     pages: Stage,
-    scores: Stage | None,
     seeds: dict[str, Stage],
     keys: dict[str, frozenset[int]],
     rules: tuple[Rule, ...],
-    missed: dict[str, int],
+    before: list[Round],
     section: MineSection,
     seed: int,
-    number: int,
 ) -> Stage:
-    """What the crawl gives a round for training: negatives drawn at random, and missed pages under accepted paths."""
+    """What the crawl gives a round for training: pages under accepted paths, and in the first round a random draw."""
     crawl = max(pages.manifest["rows_out"], 1)
-    # As many negatives as there will be positives: the seeds, and pages that the round before missed.
-    wanted = {n: min(s.manifest["rows_out"] + missed[n], section.max_examples) for n, s in seeds.items()}
-    share = {n: min(count / crawl, 1.0) for n, count in wanted.items()}
-    known = rules if scores or any(rule.paths for rule in rules) else ()
+    # Twice as many as the largest training takes, so that those in the right scripts are enough.
+    draw = 0.0 if before else min(2 * section.max_examples / crawl, 1.0)
+    widened = before[-1].statistics.manifest["round"] if before else {}
+    keep = {
+        target: min(section.max_examples / max(widened[target]["under_accepted"], 1), 1.0) if widened else 1.0
+        for target in section.targets
+    }
 
     def build(folder: str) -> Account:
-        draw = Examples(known, tuple(section.targets), keys, share, section.held_out, seed, number)
-        counts = work.map_parts(folder, inputs_of(pages, scores), mining.EXAMPLE, read=draw, unit="examples")
+        choose = Examples(rules, keys, draw, keep, seed)
+        counts = work.map_parts(folder, inputs_of(pages), mining.EXAMPLE, read=choose, unit="examples")
         return Account(counts, "examples")
 
-    parameters = {"rules": rules_json(known), "share": share, "held_out": section.held_out, "seed": seed}
-    return work.stage(
-        name,
-        ROOMS,
-        parameters,
-        marks(pages=pages, scores=scores, **{f"seeds {n}": s for n, s in seeds.items()}),
-        build,
-    )
+    parameters = {"rules": rules_json(rules), "draw": draw, "keep": keep, "seed": seed}
+    inputs = marks(pages=pages, **{f"seeds {target}": stage for target, stage in seeds.items()})
+    return work.stage(name, ROOMS, parameters, inputs, build)
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The examples of one target in a round. Positives: its seeds and the pages under accepted paths. Negatives: of
+    the pages drawn from the crawl those that are neither, as many in each script as the positives have."""
+
+    rule: Rule
+    seeds: Stage
+    found: Stage
+    pool: Stage
+    keys: frozenset[int]
+    section: MineSection
+    seed: int
+
+    def is_held_out(self, url: str | None) -> bool:
+        return mining.fraction(self.seed, "held out", url) < self.section.held_out
+
+    def positives(self, held_out: bool) -> Iterator[str]:
+        enough = self.section.max_examples / self.seeds.manifest["rows_out"]
+        for path in self.seeds.parts:
+            for batch in storage.read_parquet(path, ["url", "text"]):
+                for url, text in zip(batch["url"].to_pylist(), batch["text"].to_pylist(), strict=True):
+                    if (
+                        text
+                        and self.is_held_out(url) == held_out
+                        and mining.fraction(self.seed, "example", url) < enough
+                    ):
+                        yield text
+        for path in self.found.parts:
+            for batch in storage.read_parquet(path):
+                for row in batch.to_pylist():
+                    if row["target"] == self.rule.target and self.is_held_out(row["url"]) == held_out:
+                        yield row["text"]
+
+    def drawn(self, columns: list[str]) -> Iterator[dict[str, Any]]:
+        for path in self.pool.parts:
+            for batch in storage.read_parquet(path, columns):
+                for row in batch.to_pylist():
+                    url = row["url"]
+                    if row["target"] is None and not (
+                        mining.url_key(url) in self.keys or self.rule.widens(url)
+                    ):
+                        yield row
+
+    def negatives(self, shares: dict[str, float], held_out: bool) -> Iterator[str]:
+        for row in self.drawn(mining.EXAMPLE.names):
+            share = shares.get(row["writing"], 0.0)
+            if (
+                self.is_held_out(row["url"]) == held_out
+                and mining.fraction(self.seed, "negative", self.rule.target, row["id"]) < share
+            ):
+                yield row["text"]
+
+    def balance(self) -> tuple[int, dict[str, float]]:
+        """How often each positive is gone through, and the share of the drawn pages of each script to take.
+
+        Few positives are repeated rather than paired with as few negatives, which would show too little of the crawl:
+        there are as many negatives as make up `passes` with the epochs asked for.
+        """
+        scripts = Counter(map(mining.writing, self.positives(False)))
+        positives = max(scripts.total(), 1)
+        settings = self.section.classifier
+        wanted = min(max(positives, settings.passes // (2 * settings.epoch)), self.section.max_examples)
+        there = Counter(
+            row["writing"]
+            for row in self.drawn(["url", "writing", "target"])
+            if not self.is_held_out(row["url"])
+        )
+        shares = {
+            script: min(wanted * count / positives / max(there[script], 1), 1.0)
+            for script, count in sorted(scripts.items())
+        }
+        negatives = sum(shares[script] * there[script] for script in shares)
+        return max(1, round(negatives / positives)), shares
 
 
 def train_models(
-    work: Work, name: str, found: Stage, seeds: dict[str, Stage], section: MineSection, seed: int
+    work: Work,
+    name: str,
+    found: Stage,
+    pool: Stage,
+    seeds: dict[str, Stage],
+    keys: dict[str, frozenset[int]],
+    rules: tuple[Rule, ...],
+    section: MineSection,
+    seed: int,
 ) -> Stage:
-    """One fastText classifier a target, with its cut, precision and recall on examples it did not see."""
-    settings = FastTextSettings(**section.classifier.model_dump(), seed=seed)
+    """One fastText classifier a target, and what it makes of examples that it did not see."""
+    values = section.classifier.model_dump()
+    tokenizer = values.pop("tokenizer")
+    settings = FastTextSettings(**values, seed=seed)
+    normaliser = Normaliser(tokenizer)
 
     def build(folder: str) -> Account:
         models: dict[str, Any] = {}
         used = 0
-        for done, target in enumerate(section.targets):
-            work.progress.update(done, len(section.targets), note=f"fastText for {target}")
-            texts: dict[tuple[bool, bool], list[str]] = {
-                (a, b): [] for a in (False, True) for b in (False, True)
-            }
-            enough = section.max_examples / seeds[target].manifest["rows_out"]
-            for path in seeds[target].parts:
-                for batch in storage.read_parquet(path, ["url", "text"]):
-                    for url, text in zip(batch["url"].to_pylist(), batch["text"].to_pylist(), strict=True):
-                        held = mining.fraction(seed, "held out", url) < section.held_out
-                        if mining.fraction(seed, "example", url) < enough:
-                            texts[True, held].append(normalise(text))
-            for path in found.parts:
-                for batch in storage.read_parquet(path):
-                    for row in batch.to_pylist():
-                        if row["target"] == target:
-                            texts[row["positive"], row["held_out"]].append(normalise(row["text"]))
-            model = storage.join(folder, f"{target}.bin")
-            train(texts[True, False], texts[False, False], settings, model)
+        for done, rule in enumerate(rules):
+            work.progress.update(done, len(rules), note=f"fastText for {rule.target}")
+            chosen = TrainingSet(rule, seeds[rule.target], found, pool, keys[rule.target], section, seed)
+            copies, shares = chosen.balance()
+            model = storage.join(folder, f"{rule.target}.bin")
+            train(
+                normalised(normaliser, chosen.positives(False)),
+                normalised(normaliser, chosen.negatives(shares, False)),
+                settings,
+                model,
+                normaliser,
+                copies,
+            )
             classifier = FastText(scorer_path(model))
-            held = {label: classifier.score_normalised(texts[label, True]) for label in (True, False)}
-            cut, precision, recall = mining.choose_cut(held[True], held[False], section.precision)
-            counted = {("positives" if p else "negatives"): len(texts[p, False]) for p in (True, False)}
-            counted |= {
-                ("held_out_positives" if p else "held_out_negatives"): len(texts[p, True])
-                for p in (True, False)
+            held = {
+                True: scores_of(classifier, chosen.positives(True)),
+                False: scores_of(classifier, chosen.negatives(shares, True)),
             }
-            models[target] = {"cut": cut, "precision": precision, "recall": recall, **counted}
-            used += sum(counted.values())
+            counted = {
+                "positives": classifier.about["positives"] // copies,
+                "negatives": classifier.about["negatives"],
+                "copies": copies,
+                "held_out_positives": len(held[True]),
+                "held_out_negatives": len(held[False]),
+            }
+            models[rule.target] = {
+                "epochs": classifier.about["epochs"],
+                **counted,
+                **quality(held[True], held[False]),
+            }
+            used += sum(n for kind, n in counted.items() if kind != "copies")
         headline = "; ".join(
-            f"{t}: {m['positives']:,}+{m['negatives']:,} examples, cut {m['cut']:.2f}, "
+            f"{t}: {m['positives']:,}+{m['negatives']:,} examples, "
             f"held-out precision {m['precision']:.2f} recall {m['recall']:.2f}"
             for t, m in models.items()
         )
         counts = Counts(rows_in=used, rows_out=used, rows_written=0)
         return Account(counts, "examples", {"models": models, "headline": headline})
 
-    parameters = section.model_dump(include={"classifier", "precision", "held_out", "max_examples"})
-    parameters |= {"targets": list(section.targets), "seed": seed}
-    return work.stage(name, ROOMS, parameters, marks(examples=found), build)
+    parameters = section.model_dump(include={"classifier", "held_out", "max_examples"})
+    parameters |= {"rules": rules_json(rules), "normaliser": normaliser.identity, "seed": seed}
+    return work.stage(name, ROOMS, parameters, marks(examples=found, pool=pool), build)
+
+
+def normalised(normaliser: Normaliser, texts: Iterator[str]) -> Iterator[str]:
+    for block in blocks(texts):
+        yield from normaliser.batch(block)
+
+
+def scores_of(classifier: FastText, texts: Iterator[str]) -> np.ndarray:
+    return np.concatenate([np.empty(0), *(classifier.score(block) for block in blocks(texts))])
+
+
+def blocks(texts: Iterator[str], most: int = 256) -> Iterator[list[str]]:
+    held: list[str] = []
+    for text in texts:
+        held.append(text)
+        if len(held) == most:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def quality(positives: np.ndarray, negatives: np.ndarray) -> dict[str, Any]:
+    """Precision and recall at one half on held-out examples, balanced, and how well the scores are calibrated.
+
+    Negatives are drawn from the crawl and some of them are positives that nobody knows yet, so the precision is a
+    lower bound. `calibration`: for each tenth of the score the mean score, the share of positives, and the examples.
+    """
+    weight = len(positives) / max(len(negatives), 1)
+    hits, misses = float((positives >= 0.5).sum()), float((negatives >= 0.5).sum()) * weight
+    scores = np.concatenate([positives, negatives])
+    labels = np.concatenate([np.ones(len(positives)), np.zeros(len(negatives))])
+    band = np.minimum((scores * CALIBRATION_BANDS).astype(np.int64), CALIBRATION_BANDS - 1)
+    calibration = [
+        {
+            "mean_score": round(float(scores[here].mean()), 4),
+            "positives": round(float(labels[here].mean()), 4),
+            "examples": int(here.sum()),
+        }
+        for number in range(CALIBRATION_BANDS)
+        if (here := band == number).any()
+    ]
+    return {
+        "precision": hits / (hits + misses) if hits else 0.0,
+        "recall": hits / max(len(positives), 1),
+        "calibration": calibration,
+    }
 
 
 def score(work: Work, name: str, pages: Stage, models: Stage) -> Stage:
@@ -214,77 +404,63 @@ def score(work: Work, name: str, pages: Stage, models: Stage) -> Stage:
 
     def build(folder: str) -> Account:
         counts = work.map_parts(
-            folder, inputs_of(pages), function.schema(pages.schema), function, unit="pages"
+            folder, inputs_of(pages), function.schema(pages.schema), function, unit="pages", resumes=True
         )
         return Account(counts, "pages")
 
-    return work.stage(name, ROOMS, {}, marks(pages=pages, models=models), build)
+    return work.stage(name, ROOMS, {}, marks(pages=pages, models=models), build, resumes=True)
 
 
 def statistics(
     work: Work,
     name: str,
     scores: Stage,
-    before: Stage | None,
+    before: list[Round],
     rules: tuple[Rule, ...],
-    earlier: tuple[Rule, ...],
+    seeds: dict[str, Stage],
     keys: dict[str, frozenset[int]],
     section: MineSection,
+    seed: int,
 ) -> Stage:
-    """Collected shares by domain and path prefix, the prefixes accepted, and how much of the round is new."""
+    """The evidence of places, the cut on it, collected shares by domain and path prefix, the prefixes accepted."""
+    targets = tuple(section.targets)
+    last = before[-1] if before else None
+    # A round goes by the mean of its logits and those of the round before, so two rounds back are looked at.
+    beside = [round.scores for round in before[-1:-3:-1]]
 
     def build(folder: str) -> Account:
-        count = Statistics(rules, earlier if before else (), keys)
-        tasks = inputs_of(scores, before)
-        work_rows = work.spark.session.range(0, len(tasks), 1, len(tasks)).mapInArrow(
-            Tabulate(tuple(tasks), count), "target string, kind string, key string, pages long, "
-            "collected long, collected_before long",
-        )  # fmt: skip
-        grouped = work_rows.groupBy("target", "kind", "key").sum("pages", "collected", "collected_before")
+        write_evidence(work, folder, inputs_of(scores, *beside[:1]), targets)
+        place = Place(folder, f"{folder} {scores.fingerprint}", targets, section.evidence)
+        spread = Spread(place, rules, keys, section.held_out, seed)
+        counted = tabulate(work, inputs_of(scores, *beside[:1]), spread, mining.COUNTED, ["target", "bin"])
+        cuts = {
+            rule.target: choose_cut(
+                [row for row in counted if row["target"] == rule.target], section, seeds[rule.target]
+            )
+            for rule in rules
+        }
+        cut = tuple(replace(rule, cut=cuts[rule.target]["cut"]) for rule in rules)
+        count = Statistics(place, cut, last.evidence if last else None, last.rules if last else (), keys)
+        some = "`collected` > 0"
         # Domains without a collected page and prefixes of a page or two decide nothing; they stay on the cluster.
-        some = "`sum(collected)` > 0"
-        wanted = grouped.where(
+        rows = tabulate(
+            work, inputs_of(scores, *beside), count, mining.STATISTIC, ["target", "kind", "key"],
             f"kind = 'total' or (kind = 'domain' and {some}) "
-            f"or (kind = 'path' and `sum(pages)` >= {section.min_pages} and {some})"
-        )
-        names = ("target", "kind", "key", "pages", "collected", "collected_before")
-        rows = [dict(zip(names, row, strict=True)) for row in work.collect(wanted)]
-        rows.sort(key=lambda row: (row["target"], row["kind"], row["key"]))
+            f"or (kind = 'path' and pages >= {section.min_pages} and {some})",
+        )  # fmt: skip
         storage.write_parquet(
             storage.join(folder, "part-00000.parquet"),
             iter([pa.RecordBatch.from_pylist(rows, mining.STATISTIC)]),
             mining.STATISTIC,
         )
         accepted = {
-            rule.target: mining.accept_paths(
-                rows, rule.target, section.domain_share, section.path_share, section.min_pages
+            target: mining.accept_paths(
+                rows, target, section.domain_share, section.path_share, section.min_pages
             )
-            for rule in rules
+            for target in targets
         }
-        taken = {target: set(paths) for target, paths in accepted.items()}
-        totals = {row["target"]: row for row in rows if row["kind"] == "total"}
         found = {
-            target: {
-                "pages": row["pages"],
-                "collected": row["collected"],
-                "new": row["collected"] - row["collected_before"],
-                "already_collected": row["collected_before"] / row["collected"] if row["collected"] else 1.0,
-                "domains_over_share": sum(
-                    r["target"] == target
-                    and r["kind"] == "domain"
-                    and r["collected"] > section.domain_share * r["pages"]
-                    for r in rows
-                ),
-                "paths_accepted": len(accepted[target]),
-                "missed": sum(
-                    r["pages"] - r["collected"]
-                    for r in rows
-                    if r["target"] == target
-                    and r["kind"] == "path"
-                    and r["key"].split(" ", 1)[1] in taken[target]
-                ),
-            }
-            for target, row in totals.items()
+            target: round_of(rows, target, accepted[target], section) | cuts[target] for target in targets
         }
         headline = "; ".join(
             f"{t}: {n['collected']:,} pages collected, {n['already_collected']:.0%} of them before, "
@@ -294,15 +470,131 @@ def statistics(
         counts = Counts(rows_in=len(rows), rows_out=len(rows), rows_written=len(rows))
         return Account(counts, "groups", {"round": found, "accepted": accepted, "headline": headline})
 
-    parameters = section.model_dump(include={"domain_share", "path_share", "min_pages"})
-    parameters |= {"rules": rules_json(rules), "before": rules_json(earlier) if before else []}
-    return work.stage(name, ROOMS, parameters, marks(scores=scores, before=before), build)
+    parameters = section.model_dump(
+        include={
+            "domain_share", "path_share", "min_pages", "evidence", "keep", "min_score", "budget_tokens", "precision",
+            "growth", "held_out",
+        }
+    )  # fmt: skip
+    parameters |= {"rules": rules_json(rules), "before": rules_json(last.rules) if last else [], "seed": seed}
+    inputs = marks(scores=scores, **{f"before {n}": stage for n, stage in enumerate(beside, 1)})
+    return work.stage(name, ROOMS, parameters, inputs, build)
+
+
+def write_evidence(work: Work, folder: str, tasks: list[Task], targets: tuple[str, ...]) -> None:
+    """Add up the logits of every place of the crawl and write the table that `mining.Evidence` maps."""
+    rows = work.spark.session.range(0, len(tasks), 1, max(len(tasks), 1)).mapInArrow(
+        Tabulate(tuple(tasks), Sums(targets)), spark_schema(mining.SUMS)
+    )
+    columns = [f"sums[{t}] as s{t}" for t in range(len(targets))]
+    added = [f"sum(s{t}) as s{t}" for t in range(len(targets))]
+    flat = rows.selectExpr("key", "pages", *columns)
+    from pyspark.sql import functions as F
+
+    # A place with one page says nothing that the page does not say itself.
+    grouped = (
+        flat.groupBy("key")
+        .agg(F.expr("sum(pages) as pages"), *map(F.expr, added))
+        .where("pages > 1 or key = 0")
+    )
+    with work.small_rows(), work.spark_errors():
+        table = grouped.toArrow()
+    hashes = table["key"].to_numpy().view(np.uint64)
+    order = np.argsort(hashes)
+    arrays = {
+        "keys": hashes[order],
+        "pages": table["pages"].to_numpy()[order],
+        "sums": np.stack([table[f"s{t}"].to_numpy()[order] for t in range(len(targets))], axis=1),
+    }
+    for name, array in arrays.items():
+        with storage.atomic_write(storage.join(folder, f"{name}.npy")) as file:
+            np.save(file, array, allow_pickle=False)
+
+
+def tabulate(
+    work: Work, tasks: list[Task], function: Any, schema: pa.Schema, by: list[str], where: str | None = None
+) -> list[dict[str, Any]]:
+    """Add up what `function` counts in each part, by the columns `by`; sorted rows."""
+    rows = work.spark.session.range(0, len(tasks), 1, max(len(tasks), 1)).mapInArrow(
+        Tabulate(tuple(tasks), function), spark_schema(schema)
+    )
+    from pyspark.sql import functions as F
+
+    counts = [name for name in schema.names if name not in by]
+    grouped = rows.groupBy(*by).agg(*(F.sum(name).alias(name) for name in counts))
+    with work.small_rows(), work.spark_errors():
+        found = (grouped.where(where) if where else grouped).toArrow().to_pylist()
+    return sorted(found, key=lambda row: tuple(row[name] for name in by))
+
+
+def choose_cut(rows: list[dict[str, Any]], section: MineSection, seeds: Stage) -> dict[str, Any]:
+    """The cut of a round on the evidence, and what it was chosen by.
+
+    Whatever keeps the pages, no round collects more than `growth` times what is known: early rounds know little, and
+    their first choices are their good ones.
+    """
+    counts = {name: np.zeros(2 * mining.EDGE + 1, np.int64) for name in mining.COUNTED.names[2:]}
+    for row in rows:
+        for name in counts:
+            counts[name][row["bin"]] += row[name]
+    known = seeds.manifest["rows_out"] + int(counts["known"].sum() - counts["seeds"].sum())
+    by_growth = mining.rank_cut(counts["pages"], section.growth * known)
+    chosen: dict[str, Any] = {}
+    if section.keep == "tokens":
+        budget = (section.budget_tokens or 0) * mining.CHARACTERS_PER_TOKEN
+        cut = mining.rank_cut(counts["characters"], budget)
+    elif section.keep == "precision":
+        cut, chosen["estimated_precision"] = mining.precision_cut(
+            counts["pages"], counts["held_out"], section.precision
+        )
+    else:
+        cut = float(mining.logit(np.array([section.min_score]))[0])
+    middle = np.repeat(np.arange(len(counts["known"])), counts["known"])
+    median = mining.edge_of(int(np.median(middle))) if len(middle) else 0.0
+    final = max(cut, by_growth)
+    if section.keep == "score":
+        final = max(final, mining.valley(counts["pages"], median))
+    return {
+        "cut": max(cut, by_growth),
+        "cut_by": section.keep if cut >= by_growth else "growth",
+        "final_cut": final,
+        "known": known,
+        "under_accepted": int(counts["known"].sum() - counts["seeds"].sum()),
+        **chosen,
+    }
+
+
+def round_of(
+    rows: list[dict[str, Any]], target: str, accepted: list[str], section: MineSection
+) -> dict[str, Any]:
+    """A round's figures for a target from its statistics."""
+    mine = [row for row in rows if row["target"] == target]
+    total = next((row for row in mine if row["kind"] == "total"), None)
+    pages, collected, again = (
+        (total["pages"], total["collected"], total["collected_before"]) if total else (0, 0, 0)
+    )
+    taken = set(accepted)
+    return {
+        "pages": pages,
+        "collected": collected,
+        "new": collected - again,
+        "already_collected": again / collected if collected else 1.0,
+        "domains_over_share": sum(
+            row["kind"] == "domain" and row["collected"] > section.domain_share * row["pages"] for row in mine
+        ),
+        "paths_accepted": len(accepted),
+        "missed": sum(
+            row["pages"] - row["collected"]
+            for row in mine
+            if row["kind"] == "path" and row["key"].split(" ", 1)[1] in taken
+        ),
+    }
 
 
 class Tabulate:
     """mapInArrow function: rows name tasks, results are the rows of the tasks' tables."""
 
-    def __init__(self, tasks: tuple[Task, ...], function: Statistics):
+    def __init__(self, tasks: tuple[Task, ...], function: Any):
         self.tasks = tasks
         self.function = function
 
@@ -316,27 +608,30 @@ def collect(
     work: Work,
     name: str,
     pages: Stage,
-    scores: Stage,
+    rounds: list[Round],
     section: MineSection,
-    rules: tuple[Rule, ...],
     keys: dict[str, frozenset[int]],
     seed: int,
     history: dict[str, Any],
 ) -> Stage:
     """The pages that the last round's rules collect, and a sample of the rest."""
     rest = section.rest
+    last = rounds[-1]
+    scores = [round.scores for round in rounds[-1:-3:-1]]
+    rules = tuple(
+        replace(rule, cut=last.statistics.manifest["round"][rule.target]["final_cut"]) for rule in last.rules
+    )
 
     def build(folder: str) -> Account:
-        function = Collect(rules, keys, rest.name if rest else None, rest.share if rest else 0.0, seed)
-        counts = work.map_parts(
-            folder,
-            inputs_of(pages, scores),
-            function.schema(pages.schema),
-            function,
-            mining.read_scored,
-            "pages",
+        function = Collect(
+            last.evidence, rules, keys, rest.name if rest else None, rest.share if rest else 0.0, seed
         )
-        return Account(counts, "pages", history | {"rules": rules_json(rules)})
+        schema = function.schema(pages.schema)
+        counts = work.map_parts(folder, inputs_of(pages, *scores), schema, read=function, unit="pages")
+        return Account(counts, "pages", history | {"rules": rules_json(rules), "pages": pages.folder})
 
     parameters = {"rules": rules_json(rules), "rest": rest.model_dump() if rest else None, "seed": seed}
-    return work.stage(name, ROOMS, parameters, marks(pages=pages, scores=scores), build)
+    inputs = marks(
+        pages=pages, statistics=last.statistics, **{f"scores {n}": s for n, s in enumerate(scores)}
+    )
+    return work.stage(name, ROOMS, parameters, inputs, build)

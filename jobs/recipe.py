@@ -120,6 +120,7 @@ class Classifier(Section):
     epoch: Count = 3
     bucket: Count = 2_000_000
     passes: Count = 20_000
+    tokenizer: str | None = None  # a tokenizer.json: BPE for scripts without spaces between words
 
 
 class Target(Section):
@@ -127,6 +128,7 @@ class Target(Section):
 
     seeds: Annotated[list[str], Field(min_length=1)]
     accept: list[str] = []  # path prefixes that a person accepted, such as `site.org/questions`
+    reject: list[str] = []
 
 
 class Rest(Section):
@@ -140,16 +142,31 @@ class MineSection(Section):
     """The loop of DeepSeekMath: train, score, keep, widen by domain and path, until nothing new turns up."""
 
     targets: Annotated[dict[Name, Target], Field(min_length=1)]
-    max_rounds: Count = 4
+    annotations: str | None = None  # a file of decisions on paths: docs/mining.md
+    max_rounds: Count = 8
     stop_share: Share = 0.98  # stop when this share of a round's pages was collected before
-    precision: Share = 0.9  # where the cut lies, on held-out examples
+    keep: Literal["score", "tokens", "precision"] = "score"
+    min_score: Annotated[float, Field(gt=0, lt=1)] = (
+        0.5  # keep = "score": the least evidence, as a probability
+    )
+    budget_tokens: Count | None = None  # keep = "tokens": what a round collects at most, best first
+    precision: Share = 0.9  # keep = "precision": as estimated from held-out positives
+    growth: Annotated[float, Field(gt=1)] = 3.0  # a round collects at most so many times the known positives
     held_out: Share = 0.1
     max_examples: Count = 500_000  # of each kind
     domain_share: Share = 0.1  # the paper's 10 % rule
-    path_share: Share = 0.5
+    path_share: Share = 0.66
     min_pages: Count = 5
+    widen: Literal["statistics", "annotations"] = "statistics"  # who accepts paths
+    evidence: Literal["path", "domain", "page"] = "path"  # how far down the address neighbours count
     classifier: Classifier = Classifier()
     rest: Rest | None = None
+
+    @model_validator(mode="after")
+    def budget_is_there(self) -> "MineSection":
+        if (self.keep == "tokens") != (self.budget_tokens is not None):
+            raise ValueError('budget_tokens goes with keep = "tokens"')
+        return self
 
 
 class DeduplicateSection(Section):
