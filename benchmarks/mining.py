@@ -1,6 +1,7 @@
 """Mining the sample crawl from few seeds: precision and recall by round on domains that gave no seed, and ablations.
 
-    python -m benchmarks.mining [--draws NAME ...] [--random 3] [--variants NAME ...] [--workers 2] [--work FOLDER]
+    python -m benchmarks.mining [--draws NAME ...] [--random 3] [--variants NAME ...] [--ablate NAME ...]
+                                [--workers 2] [--work FOLDER]
 
 A draw names a class of the crawl's labels (math, code) and N of the domains that have pages of it; its seeds are the
 English pages of that class there. Draws are a few fixed ones and, with `--random K`, K for each class, drawn by
@@ -10,9 +11,10 @@ tenth` marks draws of more domains than that.
 Scored is what a round, or the loop, collects, by URL, on labels of high confidence and on pages of domains that gave no
 seed; pages labelled ambiguous or not at all count for neither side. `Chinese` is the recall of pages in Chinese.
 
-Variants: `default`; `domain` (evidence of domains but not of paths, no path accepted); `page` (each page by its own
-score alone); `annotations` (no path accepted without a person); `bpe` (words cut by the sample's DeepSeek tokenizer).
-Settings are the defaults but for 200,000 buckets instead of 2,000,000, since three thousand pages fill no more.
+Variants, of the draws that `--ablate` names: `domain` (neighbours are the pages of a domain, not of its folders);
+`page` (no neighbours: each page by its own score); `annotations` (no path accepted without a person); `alone` (both of
+these: the classifier and nothing else); `bpe` (words cut by the sample's DeepSeek tokenizer). Settings are the defaults
+but for 200,000 buckets instead of 2,000,000, since three thousand pages fill no more.
 """
 
 import argparse
@@ -20,7 +22,6 @@ import concurrent.futures
 import itertools
 import json
 import multiprocessing
-import os
 import pathlib
 import random
 import tempfile
@@ -57,11 +58,13 @@ DRAWS = {
     "c4b": ("code", "postgresql.org scikit-learn.org kernel.org twisted.org"),
     "c4c": ("code", "oracle.com cmake.org sqlalchemy.org erlang.org"),
 }
+ABLATED = ("m_pcc", "m2a", "c4a")
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
-    "domain": {"evidence": "domain", "widen": "annotations"},
+    "domain": {"evidence": "domain"},
     "page": {"evidence": "page"},
     "annotations": {"widen": "annotations"},
+    "alone": {"evidence": "page", "widen": "annotations"},
     "bpe": {"classifier": {"tokenizer": str(TOKENIZER)}},
 }
 LABELS = f"""
@@ -98,7 +101,9 @@ def random_draws(
             size[row["domain"]] += row["class"] == target and row["language"] == "en" and row["url"] in there
         choices = itertools.combinations(sorted(d for d in size if size[d]), most_domains(target, rows))
         enough = [c for c in choices if sum(size[domain] for domain in c) >= LEAST_SEEDS]
-        for number, choice in enumerate(random.Random(f"draws of {target}").sample(enough, count)):
+        for number, choice in enumerate(
+            random.Random(f"draws of {target}").sample(enough, min(count, len(enough)))
+        ):
             found[f"{target}_random_{number}"] = (target, frozenset(choice))
     return found
 
@@ -249,6 +254,9 @@ def main() -> None:
     parser.add_argument("--draws", nargs="*", default=list(DRAWS), help=f"of {', '.join(DRAWS)}")
     parser.add_argument("--random", type=int, default=3, metavar="K", help="so many more draws of each class")
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument(
+        "--ablate", nargs="*", default=list(ABLATED), help="draws of the variants but the first"
+    )
     parser.add_argument("--workers", type=int, default=2, help="runs at a time")
     parser.add_argument("--work", help="a folder that keeps the extracted pages for the next time")
     arguments = parser.parse_args()
@@ -270,6 +278,7 @@ def main() -> None:
                 pool.submit(run, name, target, domains, variant, pages, str(folder))
                 for variant in arguments.variants
                 for name, (target, domains) in draws.items()
+                if variant == "default" or name in arguments.ablate
             ]
             for done in runs:
                 results.append(done.result())

@@ -3,10 +3,12 @@
     python -m benchmarks.mining_scale [--pages 500000 5000000] [--bucket 2000000] [--scratch FOLDER]
 
 The crawl is made here: one domain to a hundred pages, their sizes as Zipf has them; 8 % of the domains are about
-mathematics, 2 % have one folder about it, and the others are about one of forty topics. A page is 60 to 120 words,
-of which 5 to 40 % are its topic's and the rest everybody's, so a page is planted by its place and some say little of it
-themselves. Seeds: all pages of as few domains of mathematics as make a 25th of what is planted. Three rounds on
-`local[4]`, with the classifier's own settings but for `--bucket`, whether or not they would have stopped before.
+mathematics, 2 % have one folder about it, and the others are about one of forty topics. A page is some 60 to 120 words
+in phrases of one to six, of which 5 to 40 % are its topic's and the rest everybody's: it is planted by its place, and
+may itself say little of its topic. Seeds: all pages of as few domains of mathematics as make a 25th of what is planted.
+Three rounds on `local[4]`, with 100,000 passes and the classifier's other settings but for `--bucket` as
+they are, whether or not they would have
+stopped before.
 
 Memory of the driver: the largest sum of resident sizes of the Java process, the Python process beside it and the
 process that trains; Python workers, which are executors, are counted apart. CPU seconds are those of all processes;
@@ -44,22 +46,28 @@ from jobs.spark import Spark
 
 PART = 50_000
 PAGES_OF_A_DOMAIN = 100
-TOPICS, WORDS_OF_A_TOPIC, COMMON_WORDS = 40, 1500, 4000  # topic 0 is mathematics
+TOPICS, PHRASES_OF_A_TOPIC, COMMON_PHRASES = 40, 2000, 10_000  # topic 0 is mathematics
 MATHEMATICS, MIXED = 0.08, 0.02  # of the domains
 FOLDERS = 6
 SEEDED = 0.04  # of the planted pages
 ROUNDS, CORES = 3, 4
+# fastText takes one step a text, and from texts as short as these 20,000 steps teach it nothing yet.
+PASSES = 100_000
 
 
-def vocabulary() -> pa.Array:
-    """Words of 3 to 10 letters: the common ones, then those of each topic."""
+def phrases() -> pa.Array:
+    """Phrases of one to six words of 2 to 9 letters: the common ones, then those of each topic. A word is in many."""
     draw = np.random.default_rng(1)
-    letters = draw.integers(97, 123, (4 * (COMMON_WORDS + TOPICS * WORDS_OF_A_TOPIC), 10), np.uint8)
-    lengths = draw.integers(3, 11, len(letters))
-    words = dict.fromkeys(
-        row[:n].tobytes().decode() for row, n in zip(letters, lengths.tolist(), strict=True)
+    letters = draw.integers(97, 123, (30_000, 9), np.uint8)
+    words = pa.array(
+        [row[:n].tobytes().decode() for row, n in zip(letters, draw.integers(2, 10, 30_000), strict=True)]
     )
-    return pa.array(list(words)[: COMMON_WORDS + TOPICS * WORDS_OF_A_TOPIC])
+    lengths = draw.integers(1, 7, COMMON_PHRASES + TOPICS * PHRASES_OF_A_TOPIC)
+    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    # Common phrases are of the 5,000 common words; a topic's are of any.
+    most = np.repeat(np.where(np.arange(len(lengths)) < COMMON_PHRASES, 5_000, 30_000), lengths)
+    chosen = words.take(pa.array((draw.random(len(most)) * most).astype(np.int64)))
+    return pc.binary_join(pa.ListArray.from_arrays(ends, chosen), " ")
 
 
 def zipf(size: int, exponent: float) -> np.ndarray:
@@ -83,17 +91,19 @@ def write_part(folder: str, part: int, rows: int, domains: int) -> None:
     domain = np.searchsorted(zipf(domains, 0.8), draw.random(rows))
     place = draw.integers(0, FOLDERS, rows)
     topic = topics(domains)[domain, place]
-    lengths = draw.integers(60, 121, rows)
+    lengths = draw.integers(17, 35, rows)
     page = np.repeat(np.arange(rows), lengths)
     own = draw.random(len(page)) < draw.uniform(0.05, 0.4, rows)[page]
     at = draw.random(len(page))
-    words = np.where(
+    chosen = np.where(
         own,
-        COMMON_WORDS + topic[page] * WORDS_OF_A_TOPIC + np.searchsorted(zipf(WORDS_OF_A_TOPIC, 0.7), at),
-        np.searchsorted(zipf(COMMON_WORDS, 1.0), at),
+        COMMON_PHRASES
+        + topic[page] * PHRASES_OF_A_TOPIC
+        + np.searchsorted(zipf(PHRASES_OF_A_TOPIC, 0.7), at),
+        np.searchsorted(zipf(COMMON_PHRASES, 1.0), at),
     )
     ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    texts = pc.binary_join(pa.ListArray.from_arrays(ends, vocabulary().take(pa.array(words))), " ")
+    texts = pc.binary_join(pa.ListArray.from_arrays(ends, phrases().take(pa.array(chosen))), " ")
     names = [f"site{number}.example" for number in domain.tolist()]
     urls = [
         f"https://{name}/folder{where}/{part}-{row}.html"
@@ -139,7 +149,7 @@ def run(folder: str, bucket: int) -> dict[str, Any]:
     """Mine the crawl in `folder`; returns the manifests of the stages."""
     section = MineSection(
         targets={"mathematics": {"seeds": [f"{folder}/seeds.parquet"]}},
-        classifier={"bucket": bucket},
+        classifier={"bucket": bucket, "passes": PASSES},
         max_rounds=ROUNDS,
         stop_share=1.0,
     )
@@ -162,17 +172,17 @@ def watched(pool: concurrent.futures.ProcessPoolExecutor) -> Iterator[tuple[dict
     cpu: list[tuple[float, float]] = []
     stop = threading.Event()
     ticks = os.sysconf("SC_CLK_TCK")
+    seconds: dict[tuple[int, str], float] = {}  # of each process seen, which may be gone: (id, start)
     driver = pool.submit(os.getpid).result()
 
     def watch() -> None:
         while not stop.wait(0.25):
             now = dict.fromkeys(peak, 0.0)
-            spent = 0.0
             workers: set[int] = set()
             for pid in [driver, *below(driver)]:
                 with contextlib.suppress(OSError, ValueError):
                     status = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                    spent += sum(map(int, status[11:15])) / ticks
+                    seconds[pid, status[19]] = sum(map(int, status[11:13])) / ticks
                     size = int(status[21]) * os.sysconf("SC_PAGE_SIZE") / 1e9
                     if "java" in pathlib.Path(f"/proc/{pid}/comm").read_text():
                         now["java"] += size
@@ -185,7 +195,7 @@ def watched(pool: concurrent.futures.ProcessPoolExecutor) -> Iterator[tuple[dict
             now["driver"] = now["java"] + now["python"] + now["training"]
             for name, value in now.items():
                 peak[name] = max(peak[name], value)
-            cpu.append((time.time(), spent))
+            cpu.append((time.time(), sum(seconds.values())))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -200,14 +210,15 @@ def measure(pages: int, bucket: int, scratch: str | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=scratch) as temporary:
         about = write_crawl(pathlib.Path(temporary), pages)
         print(json.dumps(about), flush=True)
-        with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            with watched(pool) as (peak, cpu):
-                began = time.perf_counter()
-                manifests = pool.submit(run, temporary, bucket).result()
-                seconds = time.perf_counter() - began
+        with (
+            concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
+            watched(pool) as (peak, cpu),
+        ):
+            began = time.perf_counter()
+            manifests = pool.submit(run, temporary, bucket).result()
+            seconds = time.perf_counter() - began
         stages: dict[str, Any] = {}
         times, spent = (np.array(column) for column in zip(*cpu, strict=True))
-        spent = np.maximum.accumulate(spent)
         for name, manifest in sorted(manifests.items(), key=lambda item: item[1]["started"]):
             start = datetime.fromisoformat(manifest["started"]).timestamp()
             wall = manifest["wall_seconds"]

@@ -296,14 +296,14 @@ def selects(dataset: Dataset) -> list[tuple[str, str]]:
         if {"target", "kind", "key"} <= has:
             return [("statistics", f"SELECT {number} AS round, * FROM {rows}")]
         if last == "scores":
-            targets = sorted(has - {"id", "url", "domain"})
+            targets = sorted(has - {"id", "url", "domain", "characters"})
             return [
                 ("scores", f"SELECT {number} AS round, {literal(t)} AS target, id, url, domain, "
                            f"{quoted(t)} AS score FROM {rows}")
                 for t in targets
             ]  # fmt: skip
     # Documents from elsewhere have no more than these two; examples for a classifier are none.
-    if {"id", "text"} <= has and "held_out" not in has:
+    if {"id", "text"} <= has and "writing" not in has:
         views = [("documents", f"SELECT {literal(stage)} AS stage, {all_but('stage', *NESTED)} FROM {rows}")]
         return [*views, ("repositories", of_stage(stage))] if "files" in has else views
     return []

@@ -37,6 +37,7 @@ STAGES = pa.schema(
     ]
 )
 FOUND_PER_ROUND = (
+    "cut",
     "pages",
     "collected",
     "new",
@@ -45,7 +46,7 @@ FOUND_PER_ROUND = (
     "paths_accepted",
     "missed",
 )
-MODEL = ("cut", "precision", "recall", "positives", "negatives", "held_out_positives", "held_out_negatives")
+MODEL = ("precision", "recall", "positives", "negatives", "held_out_positives", "held_out_negatives")
 REAL = {"already_collected", "cut", "precision", "recall"}
 ROUNDS = pa.schema(
     [

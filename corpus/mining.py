@@ -26,7 +26,7 @@ EXAMPLE = pa.schema(
         ("url", pa.string()),
         ("writing", pa.string()),
         ("target", pa.string()),  # null: drawn at random
-        ("text", pa.string()),
+        ("text", pa.string()),  # null: a page of the pool that is no negative of the target
     ]
 )
 STATISTIC = pa.schema(
@@ -46,7 +46,7 @@ UNIT = 1 << 20
 # The evidence of pages is counted in bins of a hundredth of a logit; the cut is the edge of one.
 BIN, EDGE = 0.01, 4000
 OWN_SHARE = 0.3  # of a page's own logit in its evidence; the rest is its neighbours'
-SHRINKAGE = 10.0  # pages that a level of the address needs to count as much as the level above it
+SHRINKAGE = 4.0  # pages that a level of the address needs to count as much as the level above it
 LEVELS = {"path": DEPTH + 2, "domain": 1, "page": 0}
 CHARACTERS_PER_TOKEN = 4
 
@@ -322,13 +322,15 @@ def valley(counts: np.ndarray, middle: float) -> float:
     return edge_of(EDGE + least) if 0 < least < last else 0.0
 
 
+def whole(path: str) -> pa.Table:
+    with storage.open_parquet(path) as file:
+        return file.read(use_threads=False).combine_chunks()
+
+
 def read_beside(paths: tuple[str, ...]) -> Iterator[tuple[pa.RecordBatch, list[pa.Table]]]:
     """Batches of a part, and beside each the same rows of other parts of the same pages."""
     first, *others = paths
-    tables = [
-        pa.Table.from_batches(list(storage.read_parquet(path)), storage.parquet_schema(path))
-        for path in others
-    ]
+    tables = [whole(path) for path in others]
     start = 0
     for batch in storage.read_parquet(first):
         yield batch, [table.slice(start, batch.num_rows) for table in tables]
@@ -465,50 +467,75 @@ class Spread:
 class Examples:
     """Function: the training examples that one part of the crawl gives a round.
 
-    Round one draws pages at random for all rounds and targets; of them each training leaves out what is a positive by
-    then. Pages under accepted paths are positives. Pages that only the classifier itself called positive are neither:
-    each round would learn from its own opinion.
+    The first round draws pages at random, the pool of negatives of all rounds and targets. Later rounds, which read
+    the part beside its scores, take pages under accepted paths as positives, with their text, and name without text
+    the pages of the pool that the round before collected: they are no negatives. Positives they are not either; each
+    round would learn from its own opinion.
     """
 
     rules: tuple[Rule, ...]
     seeds: dict[str, frozenset[int]]
-    draw: float  # share of the pages that is drawn at random; 0 after the first round
+    draw: float  # share of the pages that is in the pool
     keep: dict[str, float]  # share of the pages under accepted paths that is taken
     seed: int
+    last: Place | None  # the evidence of the round before, and its rules
+    last_rules: tuple[Rule, ...]
 
     def __call__(self, paths: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-        with storage.open_parquet(paths[0]) as file:
+        part, *scored = paths
+        scores = [whole(path) for path in scored]
+        start = 0
+        with storage.open_parquet(part) as file:
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group, columns=["id", "url"], use_threads=False)
-                chosen = self.choose(rows["id"].to_pylist(), rows["url"].to_pylist())
-                if not chosen:  # text is read only where something is wanted
-                    continue
-                texts = file.read_row_group(group, columns=["text"], use_threads=False)["text"]
-                found = []
-                for row, target in chosen:
-                    text = texts[row].as_py() or ""
-                    found.append(
-                        {"id": rows["id"][row].as_py(), "url": rows["url"][row].as_py(), "writing": writing(text),
-                         "target": target, "text": text, "reason": None, "detail": None}
-                    )  # fmt: skip
-                yield pa.RecordBatch.from_pylist(
-                    found, pa.schema([*EXAMPLE, ("reason", pa.string()), ("detail", pa.string())])
-                )
+                ids, urls = rows["id"].to_pylist(), rows["url"].to_pylist()
+                drawn = [i for i, name in enumerate(ids) if fraction(self.seed, "draw", name) < self.draw]
+                chosen: list[tuple[int, str | None]] = self.widened(ids, urls)
+                left_out: list[tuple[int, str | None]] = []
+                if self.last:
+                    left_out = self.collected([start + i for i in drawn], start, scores)
+                else:
+                    chosen += [(i, None) for i in drawn]
+                texts: Any = [None] * len(ids)
+                if chosen:  # text is read only where it is wanted
+                    texts = file.read_row_group(group, columns=["text"], use_threads=False)[
+                        "text"
+                    ].to_pylist()
+                found = [
+                    {"id": ids[i], "url": urls[i], "writing": writing(texts[i] or ""), "target": target,
+                     "text": texts[i] or ""}
+                    for i, target in chosen
+                ]  # fmt: skip
+                found += [{"id": ids[i], "url": urls[i], "target": target} for i, target in left_out]
+                start += len(ids)
+                if found:
+                    batch = pa.RecordBatch.from_pylist(found, EXAMPLE)
+                    yield judged(batch, [None] * batch.num_rows)
 
-    def choose(self, ids: list[str], urls: list[str | None]) -> list[tuple[int, str | None]]:
-        wanted: list[tuple[int, str | None]] = []
+    def widened(self, ids: list[str], urls: list[str | None]) -> list[tuple[int, str | None]]:
+        """Pages under accepted paths, and for which target."""
         widening = [rule for rule in self.rules if rule.accepted or rule.learnt]
-        for row, (name, url) in enumerate(zip(ids, urls, strict=True)):
-            if self.draw and fraction(self.seed, "draw", name) < self.draw:
-                wanted.append((row, None))
-            for rule in widening:
-                if (
-                    rule.widens(url)
-                    and fraction(self.seed, "example", name) < self.keep[rule.target]
-                    and url_key(url) not in self.seeds[rule.target]
-                ):
-                    wanted.append((row, rule.target))
-        return wanted
+        return [
+            (row, rule.target)
+            for rule in widening
+            for row, (name, url) in enumerate(zip(ids, urls, strict=True))
+            if rule.widens(url)
+            and fraction(self.seed, "example", name) < self.keep[rule.target]
+            and url_key(url) not in self.seeds[rule.target]
+        ]
+
+    def collected(self, rows: list[int], start: int, scores: list[pa.Table]) -> list[tuple[int, str | None]]:
+        """Which of these rows the round before collected, and for which target."""
+        if not rows or self.last is None:
+            return []
+        now, *before = [table.take(pa.array(rows)).combine_chunks() for table in scores]
+        decided = decide(self.last, self.last_rules, self.seeds, now.to_batches()[0], before)
+        return [
+            (rows[at] - start, rule.target)
+            for t, rule in enumerate(self.last_rules)
+            for at in range(len(rows))
+            if decided[t][at][0]
+        ]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from corpus.errors import LodeError
-from jobs import cli_corpus, cli_fetch, cli_model, cli_plan
+from jobs import cli_corpus, cli_fetch, cli_mine, cli_model, cli_plan
 from jobs.cli_options import Master, Quiet, Set
 
 app = typer.Typer(
@@ -91,6 +91,7 @@ def run(
 cli_plan.register(app)
 cli_fetch.register(app)
 cli_corpus.register(app)
+cli_mine.register(app)
 cli_model.register(app)
 
 

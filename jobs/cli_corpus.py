@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -115,119 +114,6 @@ def print_pages(rows: Iterator[dict[str, Any]], file: str, as_json: bool) -> Non
         raise LodeError(f"{file}: no text came out of it: {why}.")
     if as_json:
         typer.echo(json.dumps(kept, indent=2, ensure_ascii=False))
-
-
-def mine(
-    pages: Annotated[str, typer.Option(help="Documents of a crawl.")],
-    seeds: Annotated[str, typer.Option(help="Seed documents: Parquet, WARC or HTML files.")],
-    out: Out,
-    target: Annotated[str, typer.Option(help="What is mined for.")] = "target",
-    rounds: Annotated[int, typer.Option(min=1, help="Stop after this many rounds.")] = 4,
-    accept: Annotated[
-        list[str] | None, typer.Option(help="An accepted path prefix, such as site.org/questions.")
-    ] = None,
-    bucket: Annotated[int, typer.Option(min=1, help="fastText's hash buckets; each costs 1 kB.")] = 2_000_000,
-    precision: Annotated[float, typer.Option(min=0, max=1, help="Held-out precision at the cut.")] = 0.9,
-    seed: int = 0,
-    master: Master = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """The iterative classifier loop: pages like the seeds, round after round, until nothing new turns up."""
-    from jobs.engine import open_dataset
-    from jobs.mine import mine as run
-    from jobs.recipe import Classifier, MineSection, Target
-
-    section = MineSection(
-        targets={target: Target(seeds=[seeds], accept=accept or [])},
-        max_rounds=rounds,
-        precision=precision,
-        classifier=Classifier(bucket=bucket),
-    )
-    with work_in(out, master, quiet, pages, seeds) as work:
-        done(run(work, open_dataset(pages, ("id", "text", "url", "domain")), section, seed), as_json)
-
-
-classify = typer.Typer(no_args_is_help=True, help="One fastText classifier: train it, score with it.")
-
-
-@classify.command("train")
-def classify_train(
-    positives: Annotated[str, typer.Option(help="Documents of the class.")],
-    negatives: Annotated[str, typer.Option(help="Documents that are not.")],
-    out: Annotated[str, typer.Option(help="File for the model, NAME.bin; its scorer comes beside it.")],
-    bucket: Annotated[int, typer.Option(min=1)] = 2_000_000,
-    epoch: Annotated[int, typer.Option(min=1)] = 3,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="A tokenizer.json, for scripts without spaces between words.")
-    ] = None,
-    seed: int = 0,
-) -> None:
-    """Train a classifier with the settings of DeepSeekMath; the same data give the same bytes."""
-    from corpus import storage
-    from filters.classifier import FastTextSettings, train
-    from filters.normaliser import Normaliser
-    from filters.scorer import scorer_path
-
-    normaliser = Normaliser(tokenizer)
-
-    def texts(dataset: str) -> Iterator[str]:
-        for path in storage.parquet_parts(dataset):
-            for batch in storage.read_parquet(path, ["text"]):
-                yield from normaliser.batch([text or "" for text in batch.column("text").to_pylist()])
-
-    settings = FastTextSettings(bucket=bucket, epoch=epoch, seed=seed)
-    train(texts(positives), texts(negatives), settings, out, normaliser)
-    for path in (out, scorer_path(out)):
-        typer.echo(f"{path}: {storage.size(path):,} bytes")
-
-
-@classify.command("score")
-def classify_score(
-    model: Annotated[
-        str,
-        typer.Option(help="A model of `lode classify train`, or any of fastText with two labels."),
-    ],
-    input: Annotated[str, typer.Option(help="Documents to score.")],
-    out: Out,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            help="For a model of fastText: the label whose probability counts; usually __label__yes."
-        ),
-    ] = None,
-    master: Master = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Every document's probability of being of the class, as the column `score`."""
-    from corpus import storage
-    from filters.classifier import Classifier, Score, on_this_host
-    from jobs.engine import HERE, Account, fingerprint_files, open_dataset
-    from jobs.worker import Task
-
-    if not storage.exists(model):
-        raise LodeError(f"{model}: there is no such model.")
-    mark = fingerprint_files([model])
-    scorer = on_this_host(model, label, mark)
-    Classifier(scorer)
-    before = open_dataset(input, ("id", "text", "url", "domain"))
-    with work_in(out, master, quiet, input) as work:
-
-        def build(folder: str) -> Account:
-            # Where every machine finds it.
-            copy = storage.join(folder, "_scratch", "model.safetensors")
-            with open(scorer, "rb") as source, storage.atomic_write(copy) as target:
-                shutil.copyfileobj(source, target)
-            function = Score((("score", copy),), f"{mark} {label}")
-            tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
-            counts = work.map_parts(folder, tasks, function.schema(before.schema), function)
-            storage.remove(storage.join(folder, "_scratch"))
-            return Account(counts, "documents")
-
-        marks = {"documents": before.fingerprint, "model": mark}
-        rooms = ("filters/classifier.py", "filters/normaliser.py", "filters/scorer.py")
-        done(work.stage(HERE, rooms, {"label": label}, marks, build), as_json)
 
 
 def dedup(
@@ -581,7 +467,6 @@ def report(
 
 
 def register(app: typer.Typer) -> None:
-    for command in (extract, mine, dedup, decontaminate, repos, graph, order, pack, inspect, report):
+    for command in (extract, dedup, decontaminate, repos, graph, order, pack, inspect, report):
         app.command()(command)
-    app.add_typer(classify, name="classify")
     app.add_typer(tokenizer, name="tokenizer")

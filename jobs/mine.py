@@ -12,6 +12,7 @@ neighbours say lies in a table of places that every host maps. The driver holds 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,9 @@ ROOMS = (
     "jobs/mine.py",
 )
 CALIBRATION_BANDS = 10
+# How far a round's cut follows the valley between the two heaps of evidence. With all of it the loop stands still after
+# a round or two; with nothing of it, what lies on the slope draws more of its kind in and the net widens for ever.
+CAUTION = 0.25
 
 
 @dataclass(frozen=True)
@@ -193,27 +197,36 @@ def examples(
     """What the crawl gives a round for training: pages under accepted paths, and in the first round a random draw."""
     crawl = max(pages.manifest["rows_out"], 1)
     # Twice as many as the largest training takes, so that those in the right scripts are enough.
-    draw = 0.0 if before else min(2 * section.max_examples / crawl, 1.0)
+    draw = min(2 * section.max_examples / crawl, 1.0)
     widened = before[-1].statistics.manifest["round"] if before else {}
     keep = {
         target: min(section.max_examples / max(widened[target]["under_accepted"], 1), 1.0) if widened else 1.0
         for target in section.targets
     }
 
+    last = before[-1] if before else None
+    beside = [round.scores for round in before[-1:-3:-1]]
+
     def build(folder: str) -> Account:
-        choose = Examples(rules, keys, draw, keep, seed)
-        counts = work.map_parts(folder, inputs_of(pages), mining.EXAMPLE, read=choose, unit="examples")
+        choose = Examples(
+            rules, keys, draw, keep, seed, last.evidence if last else None, last.rules if last else ()
+        )
+        counts = work.map_parts(
+            folder, inputs_of(pages, *beside), mining.EXAMPLE, read=choose, unit="examples"
+        )
         return Account(counts, "examples")
 
     parameters = {"rules": rules_json(rules), "draw": draw, "keep": keep, "seed": seed}
-    inputs = marks(pages=pages, **{f"seeds {target}": stage for target, stage in seeds.items()})
+    inputs = marks(pages=pages, statistics=last.statistics if last else None)
+    inputs |= marks(**{f"seeds {target}": stage for target, stage in seeds.items()})
     return work.stage(name, ROOMS, parameters, inputs, build)
 
 
 @dataclass(frozen=True)
 class TrainingSet:
     """The examples of one target in a round. Positives: its seeds and the pages under accepted paths. Negatives: of
-    the pages drawn from the crawl those that are neither, as many in each script as the positives have."""
+    the pages drawn from the crawl those that are neither, nor were collected by the round before, as many in each
+    script as the positives have."""
 
     rule: Rule
     seeds: Stage
@@ -223,41 +236,54 @@ class TrainingSet:
     section: MineSection
     seed: int
 
-    def is_held_out(self, url: str | None) -> bool:
-        return mining.fraction(self.seed, "held out", url) < self.section.held_out
+    def is_held_out(self, key: str) -> bool:
+        return mining.fraction(self.seed, "held out", key) < self.section.held_out
 
     def positives(self, held_out: bool) -> Iterator[str]:
         enough = self.section.max_examples / self.seeds.manifest["rows_out"]
         for path in self.seeds.parts:
             for batch in storage.read_parquet(path, ["url", "text"]):
                 for url, text in zip(batch["url"].to_pylist(), batch["text"].to_pylist(), strict=True):
+                    key = url or text  # a seed may have no address
                     if (
                         text
-                        and self.is_held_out(url) == held_out
-                        and mining.fraction(self.seed, "example", url) < enough
+                        and self.is_held_out(key) == held_out
+                        and mining.fraction(self.seed, "example", key) < enough
                     ):
                         yield text
         for path in self.found.parts:
             for batch in storage.read_parquet(path):
                 for row in batch.to_pylist():
-                    if row["target"] == self.rule.target and self.is_held_out(row["url"]) == held_out:
+                    if row["target"] != self.rule.target or row["text"] is None:
+                        continue
+                    if self.is_held_out(row["url"] or row["id"]) == held_out:
                         yield row["text"]
+
+    @cached_property
+    def left_out(self) -> frozenset[str]:
+        """Pages of the pool that the round before collected."""
+        return frozenset(
+            row["id"]
+            for path in self.found.parts
+            for batch in storage.read_parquet(path, ["id", "target", "writing"])
+            for row in batch.to_pylist()
+            if row["target"] == self.rule.target and row["writing"] is None
+        )
 
     def drawn(self, columns: list[str]) -> Iterator[dict[str, Any]]:
         for path in self.pool.parts:
             for batch in storage.read_parquet(path, columns):
                 for row in batch.to_pylist():
-                    url = row["url"]
-                    if row["target"] is None and not (
-                        mining.url_key(url) in self.keys or self.rule.widens(url)
-                    ):
+                    if row["target"] is not None or row["id"] in self.left_out:
+                        continue
+                    if mining.url_key(row["url"]) not in self.keys and not self.rule.widens(row["url"]):
                         yield row
 
     def negatives(self, shares: dict[str, float], held_out: bool) -> Iterator[str]:
         for row in self.drawn(mining.EXAMPLE.names):
             share = shares.get(row["writing"], 0.0)
             if (
-                self.is_held_out(row["url"]) == held_out
+                self.is_held_out(row["url"] or row["id"]) == held_out
                 and mining.fraction(self.seed, "negative", self.rule.target, row["id"]) < share
             ):
                 yield row["text"]
@@ -274,8 +300,8 @@ class TrainingSet:
         wanted = min(max(positives, settings.passes // (2 * settings.epoch)), self.section.max_examples)
         there = Counter(
             row["writing"]
-            for row in self.drawn(["url", "writing", "target"])
-            if not self.is_held_out(row["url"])
+            for row in self.drawn(["id", "url", "writing", "target"])
+            if not self.is_held_out(row["url"] or row["id"])
         )
         shares = {
             script: min(wanted * count / positives / max(there[script], 1), 1.0)
@@ -542,26 +568,30 @@ def choose_cut(rows: list[dict[str, Any]], section: MineSection, seeds: Stage) -
     chosen: dict[str, Any] = {}
     if section.keep == "tokens":
         budget = (section.budget_tokens or 0) * mining.CHARACTERS_PER_TOKEN
-        cut = mining.rank_cut(counts["characters"], budget)
+        cut = final = mining.rank_cut(counts["characters"], budget)
     elif section.keep == "precision":
         cut, chosen["estimated_precision"] = mining.precision_cut(
             counts["pages"], counts["held_out"], section.precision
         )
+        final = cut
     else:
-        cut = float(mining.logit(np.array([section.min_score]))[0])
-    middle = np.repeat(np.arange(len(counts["known"])), counts["known"])
-    median = mining.edge_of(int(np.median(middle))) if len(middle) else 0.0
-    final = max(cut, by_growth)
-    if section.keep == "score":
-        final = max(final, mining.valley(counts["pages"], median))
+        least = float(mining.logit(np.array([section.min_score]))[0])
+        between = mining.valley(counts["pages"], known_median(counts["known"]))
+        cut, final = max(least, min(between, CAUTION)), max(least, between)
     return {
         "cut": max(cut, by_growth),
         "cut_by": section.keep if cut >= by_growth else "growth",
-        "final_cut": final,
+        "final_cut": max(final, by_growth),
         "known": known,
         "under_accepted": int(counts["known"].sum() - counts["seeds"].sum()),
         **chosen,
     }
+
+
+def known_median(known: np.ndarray) -> float:
+    """The median evidence of the known positives, from their numbers by bins."""
+    at = np.repeat(np.arange(len(known)), known)
+    return mining.edge_of(int(np.median(at))) if len(at) else 0.0
 
 
 def round_of(

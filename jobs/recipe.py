@@ -143,7 +143,7 @@ class MineSection(Section):
 
     targets: Annotated[dict[Name, Target], Field(min_length=1)]
     annotations: str | None = None  # a file of decisions on paths: docs/mining.md
-    max_rounds: Count = 8
+    max_rounds: Count = 12
     stop_share: Share = 0.98  # stop when this share of a round's pages was collected before
     keep: Literal["score", "tokens", "precision"] = "score"
     min_score: Annotated[float, Field(gt=0, lt=1)] = (

@@ -31,7 +31,13 @@ STATISTIC = pa.schema(
     + [(name, pa.int64()) for name in ("pages", "collected", "collected_before")]
 )
 SCORE = pa.schema(
-    [("id", pa.string()), ("url", pa.string()), ("domain", pa.string()), ("math", pa.float32())]
+    [
+        ("id", pa.string()),
+        ("url", pa.string()),
+        ("domain", pa.string()),
+        ("characters", pa.int32()),
+        ("math", pa.float64()),
+    ]
 )
 SPAN = [("path", pa.string()), ("language", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
 EDGE = [("source", pa.string()), ("target", pa.string()), ("kind", pa.string()), ("guarded", pa.bool_())]
@@ -139,9 +145,9 @@ class TinyWork:
 
     def round(self, number: int, collected: int, new: int, before: float) -> None:
         at = f"mining/round-{number}"
-        model = {"cut": 0.5, "precision": 0.9, "recall": 0.8, "positives": 10, "negatives": 11}
+        model = {"precision": 0.9, "recall": 0.8, "positives": 10, "negatives": 11}
         self.manifest(f"{at}/models", 21, {}, ["pages"], models={"math": model})
-        scores = [{"id": "p1", "url": "u", "domain": "a.example", "math": 0.25 * number}]
+        scores = [{"id": "p1", "url": "u", "domain": "a.example", "characters": 9, "math": 0.25 * number}]
         parquet(self.folder / at / "scores" / "part-00000.parquet", scores, SCORE)
         self.manifest(f"{at}/scores", 1, {}, [f"{at}/models"])
         rows = [
@@ -156,7 +162,7 @@ class TinyWork:
         ]
         parquet(self.folder / at / "statistics" / "part-00000.parquet",
                 [row | {"collected_before": 0} for row in rows], STATISTIC)  # fmt: skip
-        found = {"pages": 4, "collected": collected, "new": new, "already_collected": before}
+        found = {"cut": 0.5, "pages": 4, "collected": collected, "new": new, "already_collected": before}
         found |= {"domains_over_share": 1, "paths_accepted": 1, "missed": 0}
         self.manifest(f"{at}/statistics", 2, {}, [f"{at}/scores"], round={"math": found},
                       accepted={"math": ["a.example/m"]})  # fmt: skip

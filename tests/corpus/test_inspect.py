@@ -133,7 +133,7 @@ def test_documents_of_others_and_unusable_texts(tmp_path):
 
     write("clean", {"id": "a", "text": "one"})
     write("clean/unusable", {"benchmark": "b.jsonl", "item": "1", "field": "answer", "text": "4"})
-    write("examples", {"id": "b", "target": "t", "positive": True, "held_out": False, "text": "two"})
+    write("examples", {"id": "b", "url": "u", "writing": "latin", "target": "t", "text": "two"})
     assert rows(tmp_path, "SELECT stage, id, text, url FROM documents") == [("clean", "a", "one", None)]
     assert rows(tmp_path, "FROM unusable") == [("clean", "b.jsonl", "1", "answer", "4")]
 
