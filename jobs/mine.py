@@ -576,8 +576,13 @@ def choose_cut(rows: list[dict[str, Any]], section: MineSection, seeds: Stage) -
         final = cut
     else:
         least = float(mining.logit(np.array([section.min_score]))[0])
+        above = int(counts["pages"][mining.bin_of(np.array([least]))[0] :].sum())
+        share = min(max(above / max(int(counts["pages"].sum()), 1), 1e-9), 0.5)
+        # The rarer the target is in the crawl, the more of what stands on the slope is not of it.
+        weight = min(float(np.log((1 - share) / share)) / 2, 1.0)
         between = mining.valley(counts["pages"], known_median(counts["known"]))
-        cut, final = max(least, min(between, CAUTION)), max(least, between)
+        cut = max(least, round(weight * min(between, CAUTION), 2))
+        final = max(least, round(weight * between, 2))
     return {
         "cut": max(cut, by_growth),
         "cut_by": section.keep if cut >= by_growth else "growth",
