@@ -40,7 +40,8 @@ def mine(
         list[str] | None, typer.Option(help="A path prefix of which nothing is collected, written likewise.")
     ] = None,
     growth: Annotated[
-        float | None, typer.Option(help="A round collects at most so many times the known positives [3].")
+        float | None,
+        typer.Option(help="A round collects at most so many times what is known, or was before [3]."),
     ] = None,
     min_score: Annotated[
         float | None, typer.Option(help="Keep by score: the least evidence, as a probability [0.5].")

@@ -62,6 +62,7 @@ def mine(work: Work, pages: Stage, section: MineSection, seed: int, name: str = 
     keys = {target: seed_keys(stage) for target, stage in seeds.items()}
     said = annotations(section)
     pool: Stage | None = None
+    last_models: Stage | None = None
     before: list[Round] = []
     history: list[dict[str, Any]] = []
     for number in range(1, section.max_rounds + 1):
@@ -75,6 +76,8 @@ def mine(work: Work, pages: Stage, section: MineSection, seed: int, name: str = 
         rules = tuple(replace(rule, cut=seen.manifest["round"][rule.target]["cut"]) for rule in rules)
         place = Place(seen.folder, seen.fingerprint, tuple(targets), section.evidence)
         before.append(Round(scores, seen, rules, place))
+        drop_model(last_models, models)
+        last_models = models
         history.append(seen.manifest["round"])
         shares = [entry["already_collected"] for entry in seen.manifest["round"].values()]
         if number > 1 and min(shares) >= section.stop_share:
@@ -83,6 +86,13 @@ def mine(work: Work, pages: Stage, section: MineSection, seed: int, name: str = 
     else:
         stopped = f"the limit of {section.max_rounds} rounds"
     return collect(work, name, pages, before, section, keys, seed, {"rounds": history, "stopped": stopped})
+
+
+def drop_model(last: Stage | None, models: Stage) -> None:
+    """Of the rounds before keep the scorers alone: they are all that a model knows, and fastText's own files, of 2 GB
+    each with the paper's settings, would fill the disk."""
+    for target in models.manifest["models"] if last else ():
+        storage.remove(storage.join(last.folder, f"{target}.bin"))
 
 
 def annotations(section: MineSection) -> list[mining.Annotation]:
@@ -461,7 +471,10 @@ def statistics(
         counted = tabulate(work, inputs_of(scores, *beside[:1]), spread, mining.COUNTED, ["target", "bin"])
         cuts = {
             rule.target: choose_cut(
-                [row for row in counted if row["target"] == rule.target], section, seeds[rule.target]
+                [row for row in counted if row["target"] == rule.target],
+                section,
+                seeds[rule.target],
+                last.statistics.manifest["round"][rule.target]["collected"] if last else 0,
             )
             for rule in rules
         }
@@ -553,18 +566,20 @@ def tabulate(
     return sorted(found, key=lambda row: tuple(row[name] for name in by))
 
 
-def choose_cut(rows: list[dict[str, Any]], section: MineSection, seeds: Stage) -> dict[str, Any]:
+def choose_cut(
+    rows: list[dict[str, Any]], section: MineSection, seeds: Stage, collected: int
+) -> dict[str, Any]:
     """The cut of a round on the evidence, and what it was chosen by.
 
-    Whatever keeps the pages, no round collects more than `growth` times what is known: early rounds know little, and
-    their first choices are their good ones.
+    Whatever keeps the pages, no round collects more than `growth` times what is known, or what the last one collected:
+    early rounds know little, and their first choices are their good ones.
     """
     counts = {name: np.zeros(2 * mining.EDGE + 1, np.int64) for name in mining.COUNTED.names[2:]}
     for row in rows:
         for name in counts:
             counts[name][row["bin"]] += row[name]
     known = seeds.manifest["rows_out"] + int(counts["known"].sum() - counts["seeds"].sum())
-    by_growth = mining.rank_cut(counts["pages"], section.growth * known)
+    by_growth = mining.rank_cut(counts["pages"], section.growth * max(known, collected))
     chosen: dict[str, Any] = {}
     if section.keep == "tokens":
         budget = (section.budget_tokens or 0) * mining.CHARACTERS_PER_TOKEN

@@ -151,7 +151,9 @@ class MineSection(Section):
     )
     budget_tokens: Count | None = None  # keep = "tokens": what a round collects at most, best first
     precision: Share = 0.9  # keep = "precision": as estimated from held-out positives
-    growth: Annotated[float, Field(gt=1)] = 3.0  # a round collects at most so many times the known positives
+    growth: Annotated[float, Field(gt=1)] = (
+        3.0  # a round collects at most so many times what is known, or was before
+    )
     held_out: Share = 0.1
     max_examples: Count = 500_000  # of each kind
     domain_share: Share = 0.1  # the paper's 10 % rule

@@ -331,3 +331,19 @@ def test_seeds_without_text_are_one_sentence(spark, pages, tmp_path):
         LodeError, match=r"seeds\.parquet: seeds need the columns text and url; text is missing"
     ):
         run(spark, tmp_path / "work", pages, section_of({MATH: str(tmp_path / "seeds.parquet")}))
+
+
+def test_the_limit_of_growth_does_not_end_the_loop(spark, pages, seeds, tmp_path):
+    """A round may collect more than the last one did, also where no path was accepted in between."""
+    only = {MATH: seeds[MATH]}
+    found = run(
+        spark,
+        tmp_path / "work",
+        pages,
+        section_of(only, growth=1.5, stop_share=0.98, max_rounds=5, min_pages=1000),
+    )
+    rounds = manifest(tmp_path / "work", "mined")["rounds"]
+    assert (
+        rounds[0][MATH]["cut_by"] == "growth" and rounds[1][MATH]["collected"] > rounds[0][MATH]["collected"]
+    )
+    assert len(found) > 1.5 * 24
