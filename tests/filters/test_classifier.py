@@ -251,12 +251,15 @@ def test_training_is_reproducible_and_never_nan(tmp_path):
 
 
 def test_the_order_of_examples_is_a_shuffle_of_all(tmp_path):
-    classes = ((POSITIVE, (f"p {i}" for i in range(500))), (NEGATIVE, (f"n {i % 9}\n" for i in range(300))))
+    classes = (
+        (POSITIVE, (f"p {i}" for i in range(250)), 2),
+        (NEGATIVE, (f"n {i % 9}\n" for i in range(300)), 1),
+    )
     counts = classifier.shuffled(classes, 0, str(tmp_path), str(tmp_path / "all"))
     lines = (tmp_path / "all").read_text().splitlines()
     assert counts == {POSITIVE: 500, NEGATIVE: 300}
     assert sorted(lines) == sorted(
-        [*(f"{POSITIVE} p {i}" for i in range(500)), *(f"{NEGATIVE} n {i % 9} " for i in range(300))]
+        [*(f"{POSITIVE} p {i // 2}" for i in range(500)), *(f"{NEGATIVE} n {i % 9} " for i in range(300))]
     )
     halves = [sum(line.startswith(POSITIVE) for line in lines[at : at + 400]) for at in (0, 400)]
     assert min(halves) > 150
@@ -389,7 +392,7 @@ def test_score_as_a_transform(model):
     assert found.schema.field("x").type == function.schema(batch.schema).field("y").type == pa.float64()
     assert found["x"].to_pylist() == Classifier(model).score(["A Theorem.", ""]).tolist()
     assert found["x"] == found["y"]
-    assert found.schema.names == ["id", "url", "domain", "x", "y", "reason", "detail"]
+    assert found.schema.names == ["id", "url", "domain", "characters", "x", "y", "reason", "detail"]
 
 
 @pytest.fixture(scope="module")
