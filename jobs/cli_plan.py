@@ -102,11 +102,11 @@ def show(found: dict[str, Any]) -> None:
         )
     models = ""
     if memory["classifiers_held_bytes"]:
-        models = f" and {size_of(memory['classifiers_held_bytes'])} of classifiers"
+        models = f", and {size_of(memory['classifiers_held_bytes'])} of classifiers that all share"
     said += [
         f"Memory of an executor with {memory['executor_cores']} cores: {size_of(memory['executor_bytes'])}, of it "
         f"{size_of(memory['heap_bytes'])} heap (spark.executor.memory) and {size_of(memory['overhead_bytes'])} for "
-        f"Python (spark.executor.memoryOverhead: {size_of(memory['worker_bytes'])}{models} for each core). "
+        f"Python (spark.executor.memoryOverhead: {size_of(memory['worker_bytes'])} for each core{models}). "
         f"Of the driver: {size_of(memory['driver_bytes'])}.",
         f"Disk: {size_of(total['disk_bytes'])} in the work folder; {size_of(total['largest_shuffle_bytes'])} on all "
         "executors' own disks together, for the largest shuffle.",

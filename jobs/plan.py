@@ -276,15 +276,9 @@ class Rates:
         return min(sum(factors) / len(factors) * training_text(a, s) ** 0.6, 30e6)
 
     def worker_bytes(self) -> float:
-        """The largest Python worker of all runs, without classifiers."""
-        found = []
-        for run in [*self.runs, *self.others]:
-            held = 0.0
-            for stage in (name for name in MODELS if name in run.stages):
-                held = run.settings.held_models(run.words) if stage == "mining/scores" else held
-                if peak := run.stages[stage].worker_bytes:
-                    found.append(peak - held)
-        return max(found, default=0.0)
+        """The largest Python worker of all runs."""
+        peaks = [m.worker_bytes for run in [*self.runs, *self.others] for m in run.stages.values()]
+        return max((peak for peak in peaks if peak), default=0.0)
 
 
 def flow(rates: Rates, s: Settings, load: Load) -> dict[str, Amounts]:
@@ -347,7 +341,8 @@ def estimate(rates: Rates, s: Settings, load: Load, split_bytes: int = SPLIT_BYT
         seconds = rates.cost("core_seconds", model.work, stage, a, s)
         disk = rates.cost("disk_bytes", model.disk, stage, a, s)
         if stage == "mining/models":
-            disk = s.rounds * s.targets * s.model_bytes(rates.words(a, s))
+            words = rates.words(a, s)  # the last round alone keeps whole classifiers
+            disk = s.targets * (s.model_bytes(words) + s.rounds * s.scorer_bytes(words))
         shuffle = 0.0
         if stage == "deduplicated":
             shuffle = near_duplicates(a, s.bands, rates.pairs * a.rows_in if s.verify else 0.0)
@@ -451,9 +446,8 @@ def plan(
     trained = by_name.get("mining/models")
     words = rates.words(trained, settings) if trained else 0.0
     worker = rates.worker_bytes()
-    held = settings.held_models(words) if trained else 0.0
-    # The examples of a target as Python's strings, and its classifier as it is trained and as it is tried.
-    driver = training_text(trained, settings) + 2 * settings.model_bytes(words) if trained else 0.0
+    held = settings.scorers_held(words) if trained else 0.0
+    driver = settings.model_bytes(words) if trained else 0.0  # in a process of its own; one is trained at a time
     signed = by_name.get("deduplicated")
     total = {
         "core_seconds": sum(e.core_seconds for e in stages),
@@ -483,8 +477,8 @@ def plan(
             "classifier_bytes": settings.model_bytes(words) if trained else 0.0,
             "driver_bytes": DRIVER_BYTES + driver,
             "classifiers_held_bytes": held,
-            "overhead_bytes": cores_of_executor * (worker + held),
-            "executor_bytes": cores_of_executor * (HEAP_BYTES + worker + held),
+            "overhead_bytes": cores_of_executor * worker + held,
+            "executor_bytes": cores_of_executor * (HEAP_BYTES + worker) + held,
         },
         "assumes": assumptions(recipe, settings, load, rates, seeds),
         "runs": backtest(runs, others),

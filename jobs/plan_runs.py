@@ -20,7 +20,6 @@ from jobs.engine import limited
 from jobs.recipe import Recipe, Source
 from jobs.web import is_installed
 
-MODELS_HELD = 8  # by `filters.classifier.load`, in one worker
 MINING = ("mining/seeds", "mining/examples", "mining/models", "mining/scores", "mining/statistics")
 WEB = ("pages", "quality", "mined", "deduplicated", "decontaminated")
 CODE = ("files", "code_rules", "code_deduplicated", "code_decontaminated", "repositories")
@@ -92,12 +91,16 @@ class Settings:
         return min(self.seeds, self.max_examples)
 
     def model_bytes(self, words: float) -> float:
-        """A fastText classifier on disk or in memory: float32 vectors of its buckets and words."""
+        """A fastText classifier, while it is trained and on disk: float32 vectors of its buckets and words."""
         return 4.0 * self.dim * (self.bucket + words)
 
-    def held_models(self, words: float) -> float:
-        """Bytes of classifiers in one worker, which keeps those of earlier rounds."""
-        return self.model_bytes(words) * min(self.rounds * self.targets, MODELS_HELD)
+    def scorer_bytes(self, words: float) -> float:
+        """What scores: a float32 for each bucket and word."""
+        return 4.0 * (self.bucket + words)
+
+    def scorers_held(self, words: float) -> float:
+        """Bytes that the workers of a machine map together: a scorer for each target of this round and the last."""
+        return 2 * self.targets * self.scorer_bytes(words)
 
 
 @dataclass(frozen=True)
