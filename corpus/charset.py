@@ -7,7 +7,10 @@ Names mean what the WHATWG Encoding Standard makes of them.
 """
 
 import codecs
+import functools
 import re
+import sys
+import unicodedata
 from collections.abc import Iterator
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
@@ -234,3 +237,37 @@ def _is_clean(payload: bytes) -> bool:
 
 def _clean(text: str) -> str:
     return _UNWANTED.sub("", text)
+
+
+_RUN_OF_MARKS = 31
+
+
+def nfc(text: str) -> str:
+    """`text` in Unicode's normal form C, in linear time.
+
+    `unicodedata.normalize` sorts the marks after a letter by insertion, which takes minutes for a megabyte of them.
+    Runs longer than any writing system needs (30, UAX #15 section 13) are put in order first.
+    """
+    if text.isascii() or unicodedata.is_normalized("NFC", text):  # a first out of order ends the look: linear
+        return text
+    mark, run = _combining()
+    # A run of 31 has a mark at a multiple of 31.
+    hits = (hit.start() * _RUN_OF_MARKS for hit in mark.finditer(text[::_RUN_OF_MARKS]))
+    if any(run.search(text, max(0, at - _RUN_OF_MARKS + 1), at + _RUN_OF_MARKS) for at in hits):
+        text = run.sub(_in_canonical_order, text)
+    return unicodedata.normalize("NFC", text)
+
+
+@functools.cache
+def _combining() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What decomposes into something that starts with a mark: one such character, and a run of them."""
+    decomposed = (
+        (c, unicodedata.normalize("NFD", chr(c))) for c in range(128, sys.maxunicode + 1) if c >> 11 != 27
+    )
+    marks = "".join(chr(c) for c, parts in decomposed if unicodedata.combining(parts[0]))
+    return re.compile(f"[{marks}]"), re.compile(f"[{marks}]{{{_RUN_OF_MARKS},}}")
+
+
+def _in_canonical_order(match: re.Match[str]) -> str:
+    decomposed = "".join(unicodedata.normalize("NFD", char) for char in match[0])
+    return "".join(sorted(decomposed, key=unicodedata.combining))

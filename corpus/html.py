@@ -7,12 +7,12 @@ back.
 
 import dataclasses
 import re
-import unicodedata
 
 from lxml import etree
 
 from corpus import code_blocks, formulas
 from corpus.blocks import Block, Walk
+from corpus.charset import nfc
 from corpus.delimiters import Delimiters, escape_dollars, typed
 from corpus.formulas import Formula
 from corpus.macros import Macros
@@ -129,4 +129,4 @@ def find_typed(blocks: list[Block], html: str, shelf: Shelf) -> None:
 
 def _tidy(text: str) -> str:
     """Text without control characters, in NFC."""
-    return unicodedata.normalize("NFC", _CONTROL.sub("", text))
+    return nfc(_CONTROL.sub("", text))

@@ -9,6 +9,7 @@ import unicodedata
 
 from lxml import etree
 
+from corpus.charset import nfc
 from corpus.content_mathml import content_to_latex, is_content
 from corpus.mathml_symbols import (
     ARROWS,
@@ -128,7 +129,7 @@ def _base(latex: str) -> str:
 def symbols_to_latex(text: str) -> str:
     """LaTeX of mathematical characters, one by one."""
     if "\u0338" in text:  # a stroke through what it stands behind
-        text = unicodedata.normalize("NFC", text)
+        text = nfc(text)
         if len(text) == 2 and text[1] == "\u0338":
             return f"\\not{{{_symbol(text[0])}}}" if text[0].isalnum() else "\\not" + _symbol(text[0])
     if _SMALL.search(text):
