@@ -28,7 +28,13 @@ FILE_SPANS = pa.list_(
 )
 REPOSITORY = DOCUMENT.append(pa.field("files", FILE_SPANS))
 VERDICT = [pa.field("reason", pa.string()), pa.field("detail", pa.string())]
-DROPPED = pa.schema([("id", pa.string()), ("url", pa.string()), ("path", pa.string()), *VERDICT])
+DROPPED = pa.schema(
+    [
+        *((name, pa.string()) for name in ("id", "url", "source", "repository", "path", "language")),
+        ("size", pa.int64()),  # bytes, of a file
+        *VERDICT,
+    ]
+)
 
 
 class Transform(Protocol):

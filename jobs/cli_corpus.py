@@ -137,11 +137,12 @@ def dedup(
         typer.Option(help="Compare candidates exactly, so that no pair below --jaccard is merged."),
     ] = True,
     keep: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help='Who stays: longest, score, earliest, most_starred, or SQL such as "score DESC, url".'
+            help="Who stays: longest (default), score, earliest, most_starred, best_known (default for "
+            'repositories), or SQL such as "score DESC, url".'
         ),
-    ] = "longest",
+    ] = None,
     profile: Annotated[
         str | None,
         typer.Option(help="What a token is: prose, math (default) or code (default for repositories)."),
@@ -165,6 +166,12 @@ def dedup(
             "--repositories", help="Rows are files (of `lode repos`); compare repositories as wholes."
         ),
     ] = False,
+    containment: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="With --repositories: one of which so much is in another goes (0: none does)."
+        ),
+    ] = 0.75,
     seed: int = 0,
     master: Master = None,
     as_json: Json = False,
@@ -177,9 +184,10 @@ def dedup(
 
     section = section_of(
         CodeDeduplicateSection if repositories else DeduplicateSection,
-        jaccard=jaccard, ngram=ngram, permutations=permutations, bands=bands, rows=rows, verify=verify, keep=keep,
+        jaccard=jaccard, ngram=ngram, permutations=permutations, bands=bands, rows=rows, verify=verify,
         repeated_lines=repeated_lines, against=against or [], earlier="report" if report_earlier else "drop",
-        **({"profile": profile} if profile else {}),
+        **({"profile": profile} if profile else {}), **({"keep": keep} if keep else {}),
+        **({"containment": containment} if repositories else {}),
     )  # fmt: skip
     unit: Any = "repository" if repositories else "document"
     before = open_dataset(input, ("id", "text", *(("source", "repository") if repositories else ())))
@@ -198,6 +206,9 @@ def duplicates_found(manifest: dict[str, Any], out: str) -> str:
         text += f"of {about['pairs_compared']:,} pairs that were compared {about['pairs_alike']:,} are alike."
     else:
         text += "what they found was not compared."
+    if "contained" in about:
+        text += f" {about['contained']:,} repositories are contained in another one"
+        text += f", {about['contained_but_better_known']:,} more are better known than it and stay."
     look = []
     if manifest["rows_dropped"]:
         look.append(("The least similar", "FROM clusters ORDER BY jaccard LIMIT 20"))
@@ -246,21 +257,54 @@ def decontaminate(
 
 def repos(
     inputs: Annotated[
-        list[str], typer.Argument(help="Archives, folders, or `shelf/*` for a folder of them.")
+        list[str],
+        typer.Argument(help="Archives, folders, git repositories, folders of these, or Parquet of files."),
     ],
     out: Out,
     source: Annotated[str, typer.Option(help="The name of this source in the rows.")] = "repositories",
+    revision: Annotated[
+        str, typer.Option(help="Branch, tag or commit at which git repositories are read.")
+    ] = "HEAD",
+    about: Annotated[
+        str | None,
+        typer.Option(
+            help="A list (CSV, JSONL, Parquet) with a column repository and stars, forks, licence, ..."
+        ),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="FIELD=COLUMN of Parquet in a layout of its own, such as text=content (repeatable)."
+        ),
+    ] = None,
     master: Master = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Archives and folders of source code to one row a file, every file accounted for."""
-    from jobs import repositories
+    """Repositories to one row a file, every file accounted for."""
+    from corpus import storage
     from jobs.engine import HERE
-    from jobs.recipe import Source
+    from jobs.recipe import Source, section_of
+    from jobs.repositories import files
+    from jobs.repository_inputs import understood
 
-    with work_in(out, master, quiet, *inputs) as work:
-        done(repositories.files(work, {source: Source(kind="repositories", input=inputs)}, 0, HERE), as_json)
+    columns = {}
+    for item in column or ():
+        name, equals, value = item.partition("=")
+        if not equals or not name or not value:
+            raise LodeError(f"--column {item}: expected FIELD=COLUMN, such as text=content.")
+        columns[name] = value
+    for path in inputs:
+        within = storage.absolute(path.removesuffix("*")) + "/"
+        if (storage.absolute(out) + "/").startswith(within):
+            raise LodeError(f"--out {out}: lies in {path}, which the command reads; choose another folder.")
+    given = section_of(
+        Source, kind="repositories", input=inputs, revision=revision, about=about, columns=columns
+    )
+    with work_in(out, master, quiet, *inputs, *([about] if about else [])) as work:
+        for line in understood(given):
+            work.progress.say(line)
+        done(files(work, {source: given}, 0, HERE), as_json)
 
 
 def graph(
@@ -300,13 +344,13 @@ def order(
         return
     if input is None or out is None:
         raise LodeError("lode order: give a repository to look at, or --input and --out.")
-    from jobs import repositories
     from jobs.engine import HERE, open_dataset
     from jobs.recipe import CodeSection
+    from jobs.repository_documents import repositories
 
     before = open_dataset(input, ("id", "text", "source", "repository", "path", "language"))
     with work_in(out, master, quiet, input) as work:
-        done(repositories.repositories(work, before, CodeSection(order=order), seed, HERE), as_json)
+        done(repositories(work, before, CodeSection(order=order), seed, HERE), as_json)
 
 
 tokenizer = typer.Typer(no_args_is_help=True, help="A byte-level BPE of one's own, or a look at a given one.")

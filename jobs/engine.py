@@ -31,7 +31,7 @@ from jobs.worker import Counts, MapParts, Task, WriteBuckets
 
 MANIFEST, RUNNING = "_lode.json", "_running.json"
 STAGE_NAMES = re.compile(
-    r"part-\d+\.parquet|dropped|clusters|signatures|matches|lines|contamination|unusable|_scratch|_counts|_running\.json|_lode\.json"
+    r"part-\d+\.parquet|dropped|clusters|signatures|matches|lines|accounts|contamination|unusable|_scratch|_counts|_running\.json|_lode\.json"
 )
 # The name of a stage that is the work folder itself: what `lode dedup --out DIR` and its like write.
 HERE = "."
@@ -272,11 +272,18 @@ class Work:
         return self._total(folder, len(tasks))
 
     def write_buckets(
-        self, folder: str, rows: Any, schema: pa.Schema, transform: Transform, buckets: int, order: list[str]
+        self,
+        folder: str,
+        rows: Any,
+        schema: pa.Schema,
+        transform: Transform,
+        buckets: int,
+        order: list[str],
+        write: type[WriteBuckets] = WriteBuckets,
     ) -> Counts:
         """Shuffle a DataFrame by its column `bucket`, sort each bucket by `order`, and write it as one part."""
         shuffled = rows.repartition(buckets, "bucket").sortWithinPartitions("bucket", *order)
-        self._run(folder, shuffled, WriteBuckets(folder, schema, transform), buckets, "rows")
+        self._run(folder, shuffled, write(folder, schema, transform), buckets, "rows")
         if not storage.exists(storage.join(folder, worker.part_name(0))):
             worker.write_part(folder, 0, iter(()), schema)  # a dataset without rows still has its columns
         return self._total(folder, None)
@@ -415,7 +422,12 @@ def limited(names: list[str], limit: int | None, seed: int) -> list[str]:
     """At most `limit` of the names, chosen by a hash of each, in their order."""
     if limit is None or len(names) <= limit:
         return names
-    chosen = sorted(names, key=lambda n: hashlib.sha256(f"{seed}\n{os.path.basename(n)}".encode()).digest())
+
+    def place(name: str) -> bytes:
+        key = f"{seed}\n{os.path.basename(name)}"
+        return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+    chosen = sorted(names, key=place)
     taken = set(chosen[:limit])
     return [name for name in names if name in taken]
 

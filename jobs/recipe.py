@@ -15,6 +15,8 @@ from corpus.errors import LodeError
 from corpus.extract import Extraction
 from corpus.ngrams import Profile
 from corpus.warc import SPLIT_BYTES
+from filters.code_rules import rule_set
+from filters.licences import allowed_ids
 from filters.prose import Prose
 from filters.quality import Profile as QualityProfile
 from filters.quality import Quality
@@ -57,9 +59,9 @@ SectionKind = TypeVar("SectionKind", bound=Section)
 class Source(Section):
     """Where documents come from.
 
-    `web` reads WARC, WET and HTML files, `repositories` reads archives and folders of source code. A folder whose
-    path ends in `/*` is a shelf: each of its folders is a repository. `installed:*` is the documentation (or the
-    source) of the packages installed on this machine.
+    `web` reads WARC, WET and HTML files, `repositories` reads archives, folders, git repositories and Parquet tables of
+    files; see docs/repositories.md. `installed:*` is the documentation (or the source) of the packages installed on
+    this machine.
     """
 
     kind: Literal["web", "repositories"]
@@ -68,6 +70,16 @@ class Source(Section):
         None  # of the files (or repositories) found take this many, by a hash of their names
     )
     crawl_files: Count = 16  # WARC files that `installed:` documentation is written to
+    revision: str = "HEAD"  # branch, tag or commit at which git repositories are read
+    about: str | None = None  # a list of repositories: stars, forks, licence, last change, revision
+    columns: dict[str, str] = {}  # of tables of files in a layout of their own, such as text = "content"
+
+    @model_validator(mode="after")
+    def _kind_has_these(self) -> "Source":
+        for name in ("revision", "about", "columns"):
+            if self.kind == "web" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name!r} is for sources of kind `repositories`")
+        return self
 
 
 class PagesSection(Section):
@@ -201,6 +213,13 @@ class CodeDeduplicateSection(DeduplicateSection):
     """The same for repositories as wholes."""
 
     profile: Profile = "code"
+    keep: str = "best_known"  # most stars and forks, then the newest, then the longest
+    containment: Share = (
+        0.75  # a repository goes if so much of it is in another one; 0: this is not looked for
+    )
+    # Languages whose files are compared one by one as well, so that a repository may lose some of them; `unordered`:
+    # those of which no dependencies are known.
+    file_languages: list[str] | Literal["unordered"] = []
 
     @model_validator(mode="after")
     def _whole_files(self) -> "CodeDeduplicateSection":
@@ -216,9 +235,65 @@ class DecontaminateSection(Section):
     fields: list[str] = []  # the columns that hold texts; without them those of each set's layout
 
 
+def _licence_policy(allow: str | list[str]) -> str | list[str]:
+    try:
+        allowed_ids(allow)
+    except LodeError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+    return allow
+
+
+class LicencesSection(Section):
+    """Which files may be used; see docs/repositories.md."""
+
+    allow: Annotated[str | list[str], AfterValidator(_licence_policy)] = "any"
+    opt_out: list[str] = []  # paths of lists: owner/repository, owner or address a line
+
+
+class WholeSection(Section):
+    """What becomes of files whose dependencies were dropped; see docs/repositories.md."""
+
+    lost: Literal["ignore", "stub", "drop_file", "drop_repository"] = "ignore"
+    max_lost_share: Share = 0.3  # of the dependencies of a file, or of a repository, before it goes
+
+
+class QualityCodeSection(Section):
+    """Screening of source files; see docs/repositories.md."""
+
+    syntax: bool = True
+    heuristics: bool = True
+    python2: Literal["drop", "keep"] = "drop"
+    limits: str | None = None  # a TOML file of one's own over filters/code_quality.toml
+    classifier: str | None = None  # a scorer of `lode classify train`
+    min_score: Share = 0.0
+    min_scores: dict[str, Share] = {}  # by language
+
+    @model_validator(mode="after")
+    def _scores_have_a_classifier(self) -> "QualityCodeSection":
+        if self.classifier is None and (self.min_score or self.min_scores):
+            raise ValueError("`min_score` and `min_scores` need a `classifier`")
+        return self
+
+
+class PersonalDataSection(Section):
+    """What is replaced in source files; see docs/repositories.md."""
+
+    rules: str | None = None  # a TOML file of one's own over filters/personal_data.toml
+
+
+def _known_rules(name: str) -> str:
+    rule_set(name)
+    return name
+
+
 class CodeSection(Section):
-    rules: Literal["deepseek-coder", "starcoder2"] = "deepseek-coder"
+    # A set of filters/code_rules.toml, or the path of a .toml file of rules.
+    rules: Annotated[str, AfterValidator(_known_rules)] = "deepseek-coder"
+    licences: LicencesSection = LicencesSection()
+    quality: QualityCodeSection | None = None
     deduplicate: CodeDeduplicateSection = CodeDeduplicateSection()
+    personal_data: PersonalDataSection | None = None
+    whole: WholeSection = WholeSection()
     order: Literal["topological", "dependency", "path", "random"] = "dependency"
     max_chars: Count = 64_000_000
 
@@ -325,7 +400,7 @@ class Recipe(Section):
         )
 
 
-def section_of(kind: type[SectionKind], **values: Any) -> SectionKind:
+def section_of(kind: type[SectionKind], /, **values: Any) -> SectionKind:
     """A section from options of a command line; a wrong one is a sentence."""
     try:
         return kind(**values)

@@ -1,130 +1,280 @@
-"""Stages from repositories to ordered documents: files, code_rules, code_deduplicated, ..., repositories."""
+"""Stages from repositories to their files: files, code_rules. `repository_documents` has the last one."""
 
+import contextlib
+import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
-import xxhash
+import pyarrow.compute as pc
 
-from corpus import installed, storage
-from corpus.errors import LodeError
-from corpus.repositories import FILE, read_repository, repository_name, repository_paths
+from corpus import storage
+from corpus.file_tables import ORDER, SHUFFLED, FinishRepositories, TableFile, read_table, repository_keys
+from corpus.repositories import FILE, read_repository
+from corpus.repository_facts import FactList, Facts, repository_key, write_facts
 from corpus.schema import to_batches, with_verdict
 from filters.code_rules import CodeRules
-from filters.licences import licence_of_files
-from jobs.engine import Account, Stage, Work, fingerprint_files, limited, spark_schema
+from filters.licences import Licences, RepositoryLicences
+from filters.repository_lists import listed
+from jobs import worker
+from jobs.engine import Account, Stage, Transform, Work, fingerprint_files, spark_schema
 from jobs.recipe import CodeSection, Source
+from jobs.repository_inputs import Found, bounds, digest, facts_of, find, grouped
 from jobs.web import is_installed
-from jobs.worker import Task
-from repo_ordering.document import OrderRepositories
+from jobs.worker import Counts, Task
 
-# Repositories of one part. A repository is never split between parts, so a part is as large as they are.
-REPOSITORIES_PER_PART = 8
+FILES_ROOMS = (
+    "corpus/repositories.py",
+    "corpus/archives.py",
+    "corpus/git.py",
+    "corpus/file_tables.py",
+    "corpus/languages.toml",
+    "corpus/linguist.json",
+)
+LICENCE_ROOMS = ("filters/licences.py", "filters/licence_names.py", "filters/licence_names.toml")
+FILES_ROOMS += (
+    *LICENCE_ROOMS,
+    "filters/licence_manifests.py",
+    "filters/licence_texts.py",
+    "filters/licences.npz",
+)
+FILES_ROOMS += ("jobs/repositories.py", "jobs/repository_inputs.py")
 
 
 @dataclass(frozen=True)
 class ReadRepositories:
-    """Function of a task: files of repositories; each input is `source<newline>name<newline>path`."""
+    """Function of a task: files of repositories; each input is a `repository_item`."""
 
     def __call__(self, inputs: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         for item in inputs:
-            source, name, path = item.split("\n", 2)
-            rows = read_repository(path, source, name, licence_of_files)
-            yield from to_batches(rows, with_verdict(FILE))
+            known, path = item.split("\n", 1)
+            source, name, revision, facts = json.loads(known)
+            rows = read_repository(path, source, name, RepositoryLicences, revision=revision)
+            yield from to_batches(with_facts(rows, Facts(*facts)), with_verdict(FILE))
 
 
-def files(work: Work, sources: dict[str, Source], seed: int, name: str = "files") -> Stage:
-    """Every file of every repository as a row, or as a dropped row with its reason."""
-    found, marks = [], {}
-    for source, about in sources.items():
-        paths = limited(repository_paths(about.input), about.limit, seed)
-        if not paths:
-            raise LodeError(f"sources.{source}.input: no repository in {', '.join(about.input)}.")
-        found += [f"{source}\n{name}\n{path}" for name, path in distinct_names(paths)]
-        marks[source] = fingerprint_repositories(paths)
-
-    def build(folder: str) -> Account:
-        groups = [found[i : i + REPOSITORIES_PER_PART] for i in range(0, len(found), REPOSITORIES_PER_PART)]
-        tasks = [Task(part, tuple(group)) for part, group in enumerate(groups)]
-        here = any(is_installed(item.split("\n", 2)[2]) for item in found)
-        counts = work.map_parts(folder, tasks, FILE, read=ReadRepositories(), unit="files", here=here)
-        return Account(counts, "files", {"repositories": len(found)})
-
-    rooms = ("corpus/repositories.py", "corpus/languages.toml", "filters/licences.py", "jobs/repositories.py")
-    return work.stage(name, rooms, {"inputs": found}, marks, build)
+def repository_item(source: str, name: str, revision: str, facts: Facts | None, path: str) -> str:
+    """What `ReadRepositories` reads; its last line is the path."""
+    return f"{json.dumps([source, name, revision, facts or Facts()])}\n{path}"
 
 
-def distinct_names(paths: list[str]) -> list[tuple[str, str]]:
-    """(name, path) of each repository: its own name, with the folders above it where two share one."""
-    shown = {path: repository_name(path) for path in paths}
-    depth = 1
-    while len(set(shown.values())) < len(paths) and depth < 8:
-        depth += 1
-        seen = Counter(shown.values())
-        for path, name in shown.items():
-            if seen[name] > 1:
-                shown[path] = "/".join([*path.rstrip("/").split("/")[-depth:-1], repository_name(path)])
-    return [(shown[path], path) for path in paths]
-
-
-def fingerprint_repositories(paths: list[str]) -> str:
-    """A fingerprint of archives by name, size and time, of folders by their files, of packages by their version."""
-    kept = [path for path in paths if not is_installed(path)]
-    marks = [fingerprint_files(storage.expand(kept))] if kept else []
-    marks += sorted(
-        f"{path} {package.version}"
-        for path in paths
-        if is_installed(path)
-        for package, _ in installed.resolve(path)
-    )
-    return xxhash.xxh3_128_hexdigest("\n".join(marks).encode())
-
-
-def code_rules(work: Work, before: Stage, section: CodeSection) -> Stage:
-    rules = CodeRules(section.rules)
-
-    def build(folder: str) -> Account:
-        tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
-        return Account(work.map_parts(folder, tasks, before.schema, rules, unit="files"), "files")
-
-    rooms = ("filters/code_rules.py", "filters/code_rules.toml", "jobs/repositories.py")
-    return work.stage("code_rules", rooms, {"rules": section.rules}, {"files": before.fingerprint}, build)
+def with_facts(rows: Iterator[dict[str, Any]], facts: Facts) -> Iterator[dict[str, Any]]:
+    """Rows with what is known from elsewhere: of stars, forks and the last change it counts first, else last."""
+    known: dict[str, Any] = {"stars": facts.stars, "forks": facts.forks}
+    if facts.updated is not None:
+        known["updated"] = datetime.fromtimestamp(facts.updated / 1e6, UTC)
+    known = {name: value for name, value in known.items() if value is not None}
+    for row in rows:
+        row.update(known, licence=row["licence"] or facts.licence, revision=row["revision"] or facts.revision)
+        yield row
 
 
 @dataclass(frozen=True)
-class ReadFiles:
-    """mapInArrow function: rows of files with the bucket of their repository, for a shuffle."""
+class ReadTables:
+    """mapInArrow function: each row is the number of a Parquet file, whose rows come out with their part as `bucket`.
 
-    tasks: tuple[Task, ...]
+    Rows of the parts in `done` stay out, and so do those of repositories whose key is above their source's.
+    """
+
+    tables: tuple[TableFile, ...]
+    first: int
+    buckets: int
+    done: frozenset[int]
+    highest: tuple[tuple[str, str], ...]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        highest = dict(self.highest)
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                table = self.tables[number]
+                for rows in read_table(table, self.first, self.buckets, highest.get(table.source)):
+                    if self.done:
+                        keep = [bucket not in self.done for bucket in rows.column("bucket").to_pylist()]
+                        rows = rows.filter(pa.array(keep, pa.bool_()))
+                    yield rows
+
+
+@dataclass(frozen=True)
+class ReadKeys:
+    """mapInArrow function: each row is the number of a Parquet file; the keys of its repositories come out."""
+
+    tables: tuple[TableFile, ...]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                for rows in storage.read_parquet(self.tasks[number].inputs[0]):
-                    names = zip(rows["source"].to_pylist(), rows["repository"].to_pylist(), strict=True)
-                    keys = [xxhash.xxh3_64_intdigest(f"{s}\n{r}".encode()) for s, r in names]
-                    buckets = pa.array([key % len(self.tasks) for key in keys], pa.int32())
-                    yield rows.append_column("bucket", buckets)
+                keys = sorted(set(repository_keys(self.tables[number])))
+                yield pa.RecordBatch.from_arrays([pa.array(keys, pa.string())], names=["key"])
 
 
-def repositories(
-    work: Work, before: Stage, section: CodeSection, seed: int, name: str = "repositories"
-) -> Stage:
-    """One document a repository, its files in order. Files arrive in any order and any part."""
-    transform = OrderRepositories(section.order, seed, section.max_chars)
+def files(work: Work, sources: dict[str, Source], seed: int, name: str = "files") -> Stage:
+    """Every file of every repository as a row, or as a dropped row with its reason."""
+    found = find(sources, seed)
 
     def build(folder: str) -> Account:
-        tasks = tuple(Task(part, (path,)) for part, path in enumerate(before.parts))
-        schema = before.schema.append(pa.field("bucket", pa.int32()))
-        numbers = work.spark.session.range(0, len(tasks), 1, len(tasks))
-        rows = numbers.mapInArrow(ReadFiles(tasks), spark_schema(schema))
-        order = ["source", "repository", "path", "id"]
-        counts = work.write_buckets(
-            folder, rows, transform.schema(before.schema), transform, len(tasks), order
+        scratch = storage.join(folder, "_scratch")
+        lists = {
+            source: storage.join(scratch, f"about-{number}.parquet")
+            for number, (source, s) in enumerate(sources.items())
+            if s.about
+        }
+        about = {
+            source: {"lines": write_facts(sources[source].about or "", out)} for source, out in lists.items()
+        }
+        items, unknown = known_items(found, sources, lists)
+        groups = grouped(items, found.sizes)
+        tasks = [Task(part, group) for part, group in enumerate(groups)]
+        here = any(is_installed(path) for _, _, path in found.repositories)
+        counts = work.map_parts(
+            folder, tasks, FILE, read=ReadRepositories(), unit="files", here=here, resumes=True
         )
-        return Account(counts, "files", {"repositories": counts.rows_written})
+        repositories = len(items)
+        if found.tables:
+            of_tables = {table.source for table in found.tables}
+            taken = frozenset((source, name) for source, name, _ in found.repositories if source in of_tables)
+            counts = write_tables(work, folder, found, sources, len(tasks), lists, taken)
+            repositories += look_up(folder, len(tasks), lists, unknown, taken)
+        storage.remove(scratch)
+        for source, facts in about.items():
+            facts["unknown"] = unknown[source]
+        return Account(counts, "files", {"repositories": repositories, **({"about": about} if about else {})})
 
-    parameters = {"order": section.order, "max_chars": section.max_chars, "seed": seed}
-    rooms = ("corpus/languages.toml", "repo_ordering", "jobs/repositories.py")
-    return work.stage(name, rooms, parameters, {"files": before.fingerprint}, build)
+    # Of a source that is limited the fingerprint covers more than is read, so what is read counts as well.
+    listing = digest(map("\n".join, found.repositories))
+    settings = {
+        source: s.model_dump(include={"limit", "revision", "columns"}, exclude_defaults=True)
+        for source, s in sources.items()
+    }
+    return work.stage(
+        name, FILES_ROOMS, {"inputs": listing, "sources": settings}, found.marks, build, resumes=True
+    )
+
+
+def known_items(
+    found: Found, sources: dict[str, Source], lists: dict[str, str]
+) -> tuple[list[str], Counter[str]]:
+    """What `ReadRepositories` reads, with what the lists say of each; and how many each list does not have."""
+    facts: dict[str, Iterator[Facts | None]] = {}
+    unknown: Counter[str] = Counter()
+    for source, path in lists.items():
+        known = facts_of(path, [(name, place) for s, name, place in found.repositories if s == source])
+        unknown[source] = known.count(None)
+        facts[source] = iter(known)
+    items = [
+        repository_item(
+            source, name, sources[source].revision, next(facts[source]) if source in facts else None, path
+        )
+        for source, name, path in found.repositories
+    ]
+    return items, unknown
+
+
+def write_tables(
+    work: Work,
+    folder: str,
+    found: Found,
+    sources: dict[str, Source],
+    first: int,
+    lists: dict[str, str],
+    taken: frozenset[tuple[str, str]],
+) -> Counts:
+    """Bring the rows of each repository together and write them as parts from number `first` on."""
+    _, room = bounds(0, found.table_bytes)
+    buckets = max(math.ceil(found.table_bytes / room), 1)
+    numbers = work.spark.session.range(0, len(found.tables), 1, len(found.tables))
+    highest = []
+    for source, about in sources.items():
+        tables = tuple(table for table in found.tables if table.source == source)
+        if tables and about.limit is not None:
+            keys = work.spark.session.range(0, len(tables), 1, len(tables)).mapInArrow(
+                ReadKeys(tables), "key string"
+            )
+            ((last,),) = work.collect(keys.distinct().orderBy("key").limit(about.limit).agg({"key": "max"}))
+            highest.append((source, last or ""))
+    done = frozenset(
+        part for part in range(first, first + buckets) if storage.exists(worker.counts_path(folder, part))
+    )
+    read = ReadTables(tuple(found.tables), first, buckets, done, tuple(highest))
+    finish = FinishRepositories(RepositoryLicences, tuple(lists.items()), taken=taken)
+    with work.small_rows():
+        rows = numbers.mapInArrow(read, spark_schema(SHUFFLED))
+        return work.write_buckets(folder, rows, FILE, finish, buckets, ORDER)
+
+
+def look_up(
+    folder: str, first: int, lists: dict[str, str], unknown: Counter[str], taken: frozenset[tuple[str, str]]
+) -> int:
+    """Count the repositories in the parts from number `first` on, but for those in `taken`; `unknown` gets those that a
+    list does not have."""
+    count = 0
+    with contextlib.ExitStack() as stack:
+        facts = {source: stack.enter_context(FactList(path)) for source, path in lists.items()}
+        for path in storage.parquet_parts(storage.join(folder, "part-*.parquet")):
+            if path.rpartition("/")[2] < worker.part_name(first):
+                continue
+            dropped = storage.join(folder, "dropped", path.rpartition("/")[2])
+            pairs: set[tuple[str, str]] = set()
+            for part in (path, dropped) if storage.exists(dropped) else (path,):
+                for batch in storage.read_parquet(part, ["source", "repository"], 1 << 16):
+                    pairs.update(
+                        zip(batch["source"].to_pylist(), batch["repository"].to_pylist(), strict=True)
+                    )
+            pairs = {pair for pair in pairs - taken if pair[1] is not None}
+            count += len(pairs)
+            # In the order of their keys, as a list is read.
+            for source, name in sorted(pairs, key=lambda pair: (pair[0], repository_key(pair[1]))):
+                if source in facts and facts[source].of(name) is None:
+                    unknown[source] += 1
+    return count
+
+
+@dataclass(frozen=True)
+class InTurn:
+    """A `Transform` of two: the second looks at what the first keeps."""
+
+    first: Transform
+    second: Transform
+
+    def schema(self, rows: pa.Schema) -> pa.Schema:
+        return rows
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            (judged,) = self.first(iter((batch,)))
+            kept = pc.is_null(judged["reason"])
+            columns = {name: judged[name] for name in ("reason", "detail")}
+            for rest in self.second(iter((batch.filter(kept),))):
+                for name, values in columns.items():
+                    columns[name] = pc.replace_with_mask(values, kept, rest[name])
+            yield pa.RecordBatch.from_arrays([*batch.columns, *columns.values()], schema=judged.schema)
+
+
+def code_rules(work: Work, before: Stage, section: CodeSection) -> Stage:
+    """Files that may be used and keep the rules: opt-outs and licences first, then what the file is like."""
+    rules = CodeRules(section.rules)
+    lists = storage.expand(section.licences.opt_out) if section.licences.opt_out else []
+    mark = fingerprint_files(lists)
+    policy = None
+    if lists or section.licences.allow != "any":
+        policy = Licences(section.licences.allow, lists, mark)
+        listed(policy.opt_out, mark)  # a list that cannot be read is told of here, once
+
+    def build(folder: str) -> Account:
+        tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
+        transform = InTurn(policy, rules) if policy else rules
+        return Account(work.map_parts(folder, tasks, before.schema, transform, unit="files"), "files")
+
+    # What a file of one's own says counts, not only its name.
+    parameters: dict[str, Any] = {"rules": rules.facts if section.rules.endswith(".toml") else section.rules}
+    data = ("filters/code_rules.toml", "filters/generated.toml")
+    rooms = ["filters/code_rules.py", "filters/generated.py", *data, "jobs/repositories.py"]
+    inputs = {"files": before.fingerprint}
+    if policy:
+        parameters["allow"] = section.licences.allow
+        rooms += [*LICENCE_ROOMS, "filters/repository_lists.py"]
+        inputs |= {"opt_out": mark} if lists else {}
+    return work.stage("code_rules", tuple(rooms), parameters, inputs, build)

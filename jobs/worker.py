@@ -157,9 +157,11 @@ def write_part(
 
 
 def dropped_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
-    missing = pa.nulls(batch.num_rows, pa.string())
     columns = [
-        batch.column(n).cast(pa.string()) if n in batch.schema.names else missing for n in DROPPED.names
+        batch.column(field.name).cast(field.type)
+        if field.name in batch.schema.names
+        else pa.nulls(batch.num_rows, field.type)
+        for field in DROPPED
     ]
     return pa.RecordBatch.from_arrays(columns, schema=DROPPED)
 
@@ -213,11 +215,14 @@ class WriteBuckets:
         for bucket, rows in by_bucket(batches):
             with reported(f"writing {part_name(bucket)}") as failure:
                 seen = Counts()
-                rows_out = self.transform(counted(rows, seen))
-                counts = write_part(self.folder, bucket, rows_out, self.schema, units)
+                counts = write_part(self.folder, bucket, self.judged(bucket, rows, seen), self.schema, units)
                 check_nothing_vanished(counts, seen, bucket)
                 storage.write_json(counts_path(self.folder, bucket), counts.as_json())
             yield pa.RecordBatch.from_pylist([failure], RESULT)
+
+    def judged(self, bucket: int, rows: Iterator[pa.RecordBatch], seen: Counts) -> Iterator[pa.RecordBatch]:
+        """What becomes of a bucket's rows; `seen` counts those that are to be accounted for."""
+        return self.transform(counted(rows, seen))
 
 
 def as_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, pa.RecordBatch]]:

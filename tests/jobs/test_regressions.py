@@ -20,7 +20,7 @@ from filters.quality import Quality
 from jobs.engine import HERE, Account, Work, limited, open_dataset, summary
 from jobs.progress import Progress
 from jobs.recipe import load_recipe
-from jobs.repositories import distinct_names
+from jobs.repository_inputs import distinct_names
 from jobs.spark import ROOMS, Spark, code_files, room_files, rooms_folder
 from jobs.worker import Counts, read_counts
 from tests.jobs.conftest import environment, lode

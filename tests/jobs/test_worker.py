@@ -117,4 +117,5 @@ def test_dropped_rows_of_documents_keep_their_names(tmp_path):
     row = dict.fromkeys(DOCUMENT.names, "v") | {"reason": "r", "detail": "d"}
     write_part(str(tmp_path), 0, iter([pa.RecordBatch.from_pylist([row], with_verdict(DOCUMENT))]), DOCUMENT)
     (found,) = pq.read_table(tmp_path / "dropped" / "part-00000.parquet").to_pylist()
-    assert found == {"id": "v", "url": "v", "path": "v", "reason": "r", "detail": "d"}
+    kept = dict.fromkeys(("id", "url", "source", "repository", "path", "language"), "v")
+    assert found == kept | {"size": None, "reason": "r", "detail": "d"}
