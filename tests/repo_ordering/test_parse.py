@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from corpus.errors import LodeError
 from repo_ordering.graph import SourceFile, repository_graph
 from repo_ordering.parse import ParseFailed, Parser
 
@@ -126,8 +127,8 @@ def test_the_child_works_in_a_daemonic_process_and_after_a_fork():
 
 
 def test_a_missing_grammar_is_an_error_and_not_a_reason(monkeypatch):
-    monkeypatch.setattr("repo_ordering.parse._BOOT", "import sys; sys.exit(1)")
-    with pytest.raises(RuntimeError, match="does not start"):
+    monkeypatch.setattr("corpus.guarded._BOOT", "import sys; sys.exit(1)")
+    with pytest.raises(LodeError, match="does not start"):
         Parser().scan("Java", "class A {}")
 
 
