@@ -196,3 +196,151 @@ class Verify:
                     rows.append({"u": hub, "v": row["node"], "jaccard": jaccard, "containment": containment})
             if rows:
                 yield "alike", pa.RecordBatch.from_pylist(rows, VERIFIED)
+
+
+# Containment. A row for each sampled shingle of each repository, and how many such rows the repository has.
+SAMPLED = pa.schema([("key", pa.int64()), ("node", pa.int64()), ("size", pa.int32())])
+# Two repositories that share a sampled shingle, and their sizes; one with itself where the shingle is boilerplate.
+SHARED = pa.schema([("u", pa.int64()), ("v", pa.int64()), ("u_size", pa.int32()), ("v_size", pa.int32())])
+# `u_in_v`: the share of u's shingles that v has too.
+OVERLAP = pa.schema(
+    [
+        ("u", pa.int64()),
+        ("v", pa.int64()),
+        ("u_count", pa.int64()),
+        ("v_count", pa.int64()),
+        ("u_in_v", pa.float64()),
+        ("v_in_u", pa.float64()),
+        ("jaccard", pa.float64()),
+    ]
+)
+CONTAINED = pa.schema(
+    [("node", pa.int64()), ("other", pa.int64()), ("jaccard", pa.float64()), ("containment", pa.float64())]
+)
+# A shingle of more repositories than this is boilerplate: it is evidence of nothing.
+BOILERPLATE = 32
+# A repository of fewer shingles, some 2 kB of code, is never said to be contained in another.
+LEAST_SHINGLES = 512
+# Sampled shingles that a contained repository has in common with its container, at least. One in 64 is sampled: of
+# 512, 8.
+LEAST_SHARED = 3
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Rows of `SAMPLED`, sorted by key and node, to rows of `SHARED`: all pairs of the repositories of a shingle,
+    those of earlier corpora among themselves left out. Memory: a batch."""
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Named:
+        rest, hot = pa.RecordBatch.from_pylist([], SAMPLED), None
+        for batch in batches:
+            rows = pa.concat_batches([rest, batch.cast(SAMPLED)])
+            if not rows.num_rows:
+                continue
+            key = rows["key"].to_numpy()
+            # The last run may go on in the next batch; one that is known to be boilerplate need not be held.
+            last = int(np.searchsorted(key, key[-1]))
+            yield from self.named(rows.slice(0, last), hot)
+            rest = rows.slice(last)
+            hot = key[-1] if rest.num_rows > BOILERPLATE or hot == key[-1] else None
+            if hot is not None:
+                yield from self.named(rest, hot)
+                rest = rest.slice(rest.num_rows)
+        yield from self.named(rest, hot)
+
+    def named(self, rows: pa.RecordBatch, hot: int | None) -> Named:
+        """What whole runs have in common; the run of the key `hot` has begun before."""
+        key, node, size = (column.to_numpy() for column in rows.columns)
+        first = np.flatnonzero(np.diff(key, prepend=~key[:1]))
+        lengths = np.diff(first, append=len(key))
+        boilerplate = np.repeat((lengths > BOILERPLATE) | (key[first] == hot), lengths)
+        alone = np.flatnonzero(boilerplate)
+        left, right = [alone], [alone]
+        shared = np.flatnonzero(np.repeat(lengths > 1, lengths) & ~boilerplate)
+        for step in range(1, BOILERPLATE):
+            pairs = key[shared[step:]] == key[shared[: len(shared) - step]]
+            if not pairs.any():
+                break
+            left.append(shared[: len(shared) - step][pairs])
+            right.append(shared[step:][pairs])
+        u, v = np.concatenate(left), np.concatenate(right)
+        # Rows are sorted by node: the second is an earlier one wherever the first is.
+        new = node[u] < EARLIER
+        u, v = u[new], v[new]
+        if len(u):
+            columns = [pa.array(column) for column in (node[u], node[v], size[u], size[v])]
+            yield "shared", pa.RecordBatch.from_arrays(columns, schema=SHARED)
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Rows of `COMPARISON`, sorted by hub, other and node, to rows of `OVERLAP` of the pairs where one repository has
+    the share `containment` of the other."""
+
+    containment: float
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Named:
+        hub, mine = -1, ShingleSet(np.empty(0, np.uint64))
+        for batch in batches:
+            rows = []
+            for row in batch.to_pylist():
+                shingles = ShingleSet(np.frombuffer(row["hashes"], np.uint64), row["halvings"])
+                if not row["other"]:
+                    hub, mine = row["hub"], shingles
+                    continue
+                if row["hub"] != hub:
+                    raise ValueError(f"the repositories paired with {row['hub']} came without it")
+                shared, a, b = mine.shared(shingles)
+                found = {"u": hub, "v": row["node"], "u_count": mine.count, "v_count": shingles.count}
+                found |= {"u_in_v": shared / max(a, 1), "v_in_u": shared / max(b, 1)}
+                found["jaccard"] = shared / max(a + b - shared, 1)
+                if max(found["u_in_v"], found["v_in_u"]) >= self.containment:
+                    rows.append(found)
+            if rows:
+                yield "overlaps", pa.RecordBatch.from_pylist(rows, OVERLAP)
+
+
+def settle(
+    order: np.ndarray, known: np.ndarray, overlaps: pa.Table, containment: float
+) -> tuple[pa.Table, int]:
+    """Which repositories go because another one that stays contains them: rows of `CONTAINED`.
+
+    A repository goes only for one that stands before it in `order`, so that of two that contain each other one stays,
+    and of a chain the one that contains the others. Where one's container goes itself and nothing that stays has
+    enough of it, it stays. The container named is the one with the largest share.
+
+    Args:
+        order: [N] nodes, those of earlier corpora first, then the better known, then the larger.
+        known: [N] how well known each is.
+        overlaps: rows of `OVERLAP`.
+
+    Returns:
+        The rows, and how many repositories stay for no other reason than that they are better known.
+    """
+    place = np.argsort(order)
+    by_node = order[place]
+    sides = []
+    for u, v in ("uv", "vu"):
+        inside, count = overlaps[f"{u}_in_{v}"].to_numpy(), overlaps[f"{u}_count"].to_numpy()
+        node, other = overlaps[u].to_numpy(), overlaps[v].to_numpy()
+        jaccard = overlaps["jaccard"].to_numpy()
+        passes = (inside >= containment) & (count >= LEAST_SHINGLES) & (node < EARLIER)
+        sides.append([column[passes] for column in (node, other, inside, jaccard)])
+    node, other, inside, jaccard = (np.concatenate(pair) for pair in zip(*sides, strict=True))
+    rank, container = (place[np.searchsorted(by_node, nodes)] for nodes in (node, other))
+    before = np.lexsort((container, -inside, rank))
+    gone = np.zeros(len(order), bool)
+    better_known: set[int] = set()
+    rows: list[int] = []
+    for row, at, by in zip(before.tolist(), rank[before].tolist(), container[before].tolist(), strict=True):
+        if gone[at]:
+            continue
+        if by < at:
+            if not gone[by]:
+                gone[at] = True
+                rows.append(row)
+        elif known[at] > known[by]:
+            better_known.add(at)
+    columns = [column[rows] for column in (node, other, jaccard, inside)]
+    table = pa.Table.from_arrays([pa.array(column) for column in columns], schema=CONTAINED)
+    return table, sum(not gone[at] for at in better_known)

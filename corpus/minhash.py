@@ -10,6 +10,9 @@ import xxhash
 from corpus.ngrams import Profile, blocks, mixed
 
 NO_HASH = np.uint32(2**32 - 1)
+# A sample of a set has the shingles whose hashes begin with so many zero bits, one of 64: the sketch of Broder, On the
+# resemblance and containment of documents (1997), section 4, from which containment can be told.
+SAMPLE_BITS = 6
 # A set of more shingles than this, some 5 MB of text, is compared by a sample of them: those of the least hashes.
 LARGEST_SET = 1 << 20
 # Formulas as the extraction writes them and as TeX has them. None of its kind opens in one: so is time linear.
@@ -50,14 +53,21 @@ class MinHash:
     def permutations(self) -> int:
         return self.bands * self.rows
 
-    def signatures(self, texts: Sequence[str]) -> np.ndarray:
+    def signatures(self, texts: Sequence[str], samples: "list[Sample] | None" = None) -> np.ndarray:
         """[D, bands * rows] uint32: for each permutation the least hash of any shingle of a document.
 
         A document without a token has `NO_HASH` everywhere. Memory beside the result: some 20 MB, whatever the texts.
+
+        Args:
+            samples: is given the sampled shingles of the documents, in pieces that may repeat a shingle.
         """
         least = np.full((self.permutations, len(texts)), NO_HASH)
         for block in blocks(texts, self.profile, self.ngram - 1):
             hashes, counts = block.shingles(self.ngram)
+            if samples is not None:
+                few = np.flatnonzero(hashes >> np.uint64(64 - SAMPLE_BITS) == 0)
+                owners = block.first + np.searchsorted(np.cumsum(counts), few, "right")
+                samples.append((owners, hashes[few]))
             found = self.of_sets(hashes, counts)
             part = least[:, block.first : block.first + len(counts)]
             np.minimum(part, found, out=part)
@@ -86,6 +96,10 @@ class MinHash:
         for row in range(self.rows):
             keys = mixed((keys << np.uint64(32) | keys >> np.uint64(32)) ^ rows[:, :, row])
         return keys.view(np.int64)
+
+
+# Indices [M] of documents, and the hash [M] uint64 of a shingle of each.
+Sample = tuple[np.ndarray, np.ndarray]
 
 
 def has_tokens(signatures: np.ndarray) -> np.ndarray:
@@ -132,19 +146,10 @@ class ShingleSet:
 
         Memory is bounded by the largest set, whatever the length of the texts.
         """
-        kept, halvings = np.empty(0, np.uint64), 0
-        held: list[np.ndarray] = []
-        size = 0
+        union = Union(profile, n)
         for text in texts:
-            for block in blocks([text], profile, n - 1):
-                hashes, _ = block.shingles(n)
-                held.append(hashes[hashes >> np.uint64(64 - halvings) == 0] if halvings else hashes)
-                size += len(held[-1])
-                if size > 2 * LARGEST_SET:
-                    kept, halvings = cls._bounded(np.unique(np.concatenate([kept, *held])), halvings)
-                    held, size = [], 0
-        kept, halvings = cls._bounded(np.unique(np.concatenate([kept, *held])), halvings)
-        return cls(kept, halvings)
+            union.add(text)
+        return union.shingles()
 
     @classmethod
     def of_documents(cls, texts: Sequence[str], profile: Profile, n: int) -> list["ShingleSet"]:
@@ -166,7 +171,7 @@ class ShingleSet:
         return [sets[number] for number in range(len(texts))]
 
     @staticmethod
-    def _bounded(hashes: np.ndarray, halvings: int) -> tuple[np.ndarray, int]:
+    def _bounded(hashes: np.ndarray, halvings: int = 0) -> tuple[np.ndarray, int]:
         while len(hashes) > LARGEST_SET:
             halvings += 1
             hashes = hashes[: np.searchsorted(hashes, np.uint64(1 << (64 - halvings)))]
@@ -175,20 +180,58 @@ class ShingleSet:
     def compare(self, other: "ShingleSet") -> tuple[float, float]:
         """Jaccard similarity, and containment: the share of the smaller set that lies in the larger. Both 1 where
         both sets are empty."""
+        shared, mine, others = self.shared(other)
+        if not max(mine, others):
+            return 1.0, 1.0
+        if not min(mine, others):
+            return 0.0, 0.0
+        return shared / (mine + others - shared), shared / min(mine, others)
+
+    def shared(self, other: "ShingleSet") -> tuple[int, int, int]:
+        """How many shingles two sets share, and how many each has, of those that both were cut down to."""
         a, b = self.hashes, other.hashes
         if self.halvings != other.halvings:
             most = np.uint64(1 << (64 - max(self.halvings, other.halvings)))
             a, b = a[: np.searchsorted(a, most)], b[: np.searchsorted(b, most)]
-        if len(a) > len(b):
-            a, b = b, a
-        if not len(b):
-            return 1.0, 1.0
-        if not len(a):
-            return 0.0, 0.0
-        place = np.searchsorted(b, a)
-        place[place == len(b)] = 0
-        shared = int((b[place] == a).sum())
-        return shared / (len(a) + len(b) - shared), shared / len(a)
+        few, many = (a, b) if len(a) <= len(b) else (b, a)
+        if not len(few):
+            return 0, len(a), len(b)
+        place = np.searchsorted(many, few)
+        place[place == len(many)] = 0
+        return int((many[place] == few).sum()), len(a), len(b)
+
+    @property
+    def count(self) -> int:
+        """How many shingles there are; of a huge set an estimate."""
+        return len(self.hashes) << self.halvings
+
+
+class Union:
+    """The n-grams of texts that come one by one; memory is bounded by the largest set, whatever their length."""
+
+    def __init__(self, profile: Profile, n: int):
+        self.profile: Profile = profile
+        self.n = n
+        self.kept = ShingleSet(np.empty(0, np.uint64))
+        self.held: list[np.ndarray] = []
+        self.size = 0
+
+    def add(self, text: str) -> None:
+        for block in blocks([text], self.profile, self.n - 1):
+            hashes, _ = block.shingles(self.n)
+            if halvings := self.kept.halvings:
+                hashes = hashes[hashes >> np.uint64(64 - halvings) == 0]
+            self.held.append(hashes)
+            self.size += len(hashes)
+            if self.size > 2 * LARGEST_SET:
+                self.shingles()
+
+    def shingles(self) -> ShingleSet:
+        """The set of all that was added so far."""
+        whole = np.unique(np.concatenate([self.kept.hashes, *self.held]))
+        self.kept = ShingleSet(*ShingleSet._bounded(whole, self.kept.halvings))
+        self.held, self.size = [], 0
+        return self.kept
 
 
 @dataclass(frozen=True)

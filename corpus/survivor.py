@@ -1,6 +1,6 @@
 """Who stays in a cluster of duplicates: a rule of the recipe, as sort keys of single rows.
 
-A rule has a name (`score`, `longest`, `earliest`, `most_starred`) or is an SQL ordering such as
+A rule has a name (`score`, `longest`, `earliest`, `most_starred`, `best_known`) or is an SQL ordering such as
 `score DESC, length(text) DESC, url`. DuckDB parses it and evaluates it batch by batch, so its functions are there;
 what it may not do is look beyond the row: no subqueries, aggregates or windows, no tables, files, settings or clocks.
 """
@@ -26,7 +26,9 @@ _NAMED = {
     "earliest": {"date": "{instant}", "published": "{instant}"},
     "most_starred": {"stars": "stars DESC"},
 }
-RULES = tuple(_NAMED)
+# This one goes by all of its columns that are there: how well a repository is known, how new it is, its size, its name.
+_BEST_KNOWN = "best_known"
+RULES = (*_NAMED, _BEST_KNOWN)
 # ISO 8601 at any precision and in any time zone (UTC without one), and the 14 digits of web archives.
 _INSTANT = (
     "coalesce(try_cast(trim({column}) AS TIMESTAMPTZ), "
@@ -113,12 +115,13 @@ def parse_ordering(rule: str, schema: pa.Schema) -> Ordering:
 
     A name wins over a column of the same name: `score` keeps the best score, `score ASC` the least. NULLs come last,
     also with DESC, unless the rule says NULLS FIRST. `longest` goes by the text's characters, `earliest` by the
-    instant in `date` (when a page was crawled), `most_starred` by `stars`.
+    instant in `date` (when a page was crawled), `most_starred` by `stars`, `best_known` by the sum of `stars` and
+    `forks`, then the newest `updated`, the characters, `repository` and `path`; of these columns any may be missing.
 
     Raises:
         LodeError: naming the rule and the column it lacks, or what it contains that is not allowed.
     """
-    sql = _of_name(rule, schema) if rule.strip().lower() in _NAMED else rule
+    sql = _of_name(rule, schema) if rule.strip().lower() in RULES else rule
     cursor = _database(os.getpid()).cursor()
     try:
         columns: dict[str, None] = {}
@@ -140,15 +143,26 @@ def parse_ordering(rule: str, schema: pa.Schema) -> Ordering:
 
 
 def _of_name(rule: str, schema: pa.Schema) -> str:
+    if rule.strip().lower() == _BEST_KNOWN:
+        known = [f"coalesce(try_cast({n} AS DOUBLE), 0)" for n in ("stars", "forks") if n in schema.names]
+        terms = [f"{' + '.join(known)} DESC"] if known else []
+        terms += [f"{_instant('updated', schema)} DESC"] if "updated" in schema.names else []
+        # Of files that are the same, those of one repository and one folder stay together.
+        names = [name for name in ("repository", "path") if name in schema.names]
+        return ", ".join([*terms, _of_name("longest", schema), *names])
     choices = _NAMED[rule.strip().lower()]
     column = next((name for name in choices if name in schema.names), None)
     if column is None:
         raise LodeError(_no_column(rule, next(iter(choices)), schema))
+    return choices[column].format(instant=_instant(column, schema))
+
+
+def _instant(column: str, schema: pa.Schema) -> str:
     kind = schema.field(column).type
     if isinstance(kind, pa.DictionaryType):
         kind = kind.value_type
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    return choices[column].format(instant=_INSTANT.format(column=column) if is_text else column)
+    return _INSTANT.format(column=column) if is_text else column
 
 
 def _no_column(rule: str, column: str, schema: pa.Schema) -> str:

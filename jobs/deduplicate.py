@@ -3,12 +3,18 @@
     parts ─► signatures/ ─► keys, sorted ─► links between equal URLs and texts, and pairs of equal bands
           ─► pairs with their shingles, sorted ─► pairs that are alike ─► components ─► who stays ─► clusters/ ─► parts
 
+Of repositories, those that are contained in another go as well:
+
+    who stays ─► samples of their shingles, sorted ─► pairs that share enough of them
+              ─► pairs with their shingles, sorted ─► who is contained in one that stays ─► clusters/
+
 Texts leave their parts only as the shingles of documents that share a band. Every step between two shuffles lies as
 Parquet in `_scratch/`, where every machine reaches it: a lost executor takes nothing with it.
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +22,27 @@ import numpy as np
 import pyarrow as pa
 
 from corpus import storage
-from corpus.candidates import BAND, COMPARISON, EARLIER, KEYED, LINK, TEXT, URL, VERIFIED, Links, Verify
+from corpus.candidates import (
+    BAND,
+    COMPARISON,
+    CONTAINED,
+    EARLIER,
+    KEYED,
+    LEAST_SHARED,
+    LINK,
+    OVERLAP,
+    SAMPLED,
+    SHARED,
+    TEXT,
+    URL,
+    VERIFIED,
+    Links,
+    Named,
+    Overlaps,
+    Shared,
+    Verify,
+    settle,
+)
 from corpus.errors import LodeError
 from corpus.minhash import MinHash, choose_bands
 from corpus.schema import judged
@@ -24,12 +50,14 @@ from corpus.survivor import Ordering, parse_ordering
 from jobs import signatures
 from jobs.components import components
 from jobs.engine import Account, Saved, Stage, Work, spark_schema
-from jobs.recipe import DeduplicateSection
+from jobs.recipe import CodeDeduplicateSection, DeduplicateSection
 from jobs.signatures import (
     NODE_BITS,
     Corpus,
+    Languages,
     ReadKeys,
     ReadMembers,
+    ReadSamples,
     ReadSets,
     ReadSignatures,
     Unit,
@@ -38,6 +66,7 @@ from jobs.signatures import (
     fate_path,
 )
 from jobs.worker import RESULT, Task, by_bucket, part_name, reported
+from repo_ordering.languages import PARSED, SCANNED
 
 ROOMS = (
     "corpus/candidates.py",
@@ -46,8 +75,11 @@ ROOMS = (
     "jobs/deduplicate.py",
     "jobs/signatures.py",
 )
+# One shingle of 64 is sampled, and five characters make one.
+BYTES_OF_A_SAMPLED_SHINGLE = 64 * 5
 # Rows of a partition of a sort: some 100 MB of Spark's memory.
 ROWS_OF_A_PARTITION = 2_000_000
+CONTAINED_REASON = "contained_repository"
 FATE = pa.schema(
     [
         ("place", pa.int64()),
@@ -60,6 +92,7 @@ FATE = pa.schema(
         ("containment", pa.float64()),
     ]
 )
+ORDERED = pa.schema([("node", pa.int64()), ("known", pa.int64())])
 # Lines that were taken out of the documents of a part, and how often.
 LINE = pa.schema([("line", pa.string()), ("times", pa.int64())])
 
@@ -113,7 +146,10 @@ class ReadWithFates:
         for batch in storage.read_parquet(path) if storage.exists(path) else ():
             for row in batch.to_pylist():
                 of = f" of {row['corpus']}" if row["corpus"] else ""
-                yield row["place"], (row["reason"], f"cluster {row['cluster']} kept {row['winner']}{of}")
+                detail = f"cluster {row['cluster']} kept {row['winner']}{of}"
+                if row["reason"].endswith(CONTAINED_REASON):
+                    detail = f"{row['containment']:.3f} of it is in {row['winner']}{of}"
+                yield row["place"], (row["reason"], detail)
 
 
 def minhash_of(section: DeduplicateSection, seed: int) -> MinHash:
@@ -124,23 +160,37 @@ def minhash_of(section: DeduplicateSection, seed: int) -> MinHash:
 
 
 def deduplicate(
-    work: Work, name: str, before: Stage, section: DeduplicateSection, seed: int, unit: Unit = "document"
+    work: Work,
+    name: str,
+    before: Stage,
+    section: DeduplicateSection,
+    seed: int,
+    unit: Unit = "document",
+    languages: Languages | None = None,
 ) -> Stage:
-    """Keep one of each cluster of equal URLs, equal texts and near-duplicates.
+    """Keep one of each cluster of equal URLs, equal texts and near-duplicates; and of repositories those that are not
+    contained in another.
 
     `clusters/` beside the parts names for every dropped document its cluster, the document that was kept and the
     exact similarity to the nearest member; `signatures/` is what a later corpus is compared with.
+
+    Args:
+        languages: documents of other languages stay and are compared with nothing.
     """
     minhash = minhash_of(section, seed)
     earlier, stages = signatures.open_earlier(section.against, minhash, unit, section.verify)
     ordering = parse_ordering(section.keep, signatures.described(before.schema, unit))
     parameters = section.model_dump(mode="json") | {"seed": seed, "unit": unit}
     del parameters["against"]
+    if isinstance(section, CodeDeduplicateSection):
+        del parameters["file_languages" if unit == "repository" else "containment"]
+    if languages:
+        parameters |= {"file_languages": sorted(languages.names), "named": languages.named}
     marks = {"documents": before.fingerprint}
     marks |= {f"against {number}": stage.fingerprint for number, stage in enumerate(stages, 1)}
 
     def build(folder: str) -> Account:
-        job = Deduplication(work, folder, before, section, minhash, ordering, unit, tuple(earlier))
+        job = Deduplication(work, folder, before, section, minhash, ordering, unit, tuple(earlier), languages)
         account = job.run()
         account.extra["deduplication"]["against"] = [
             {"folder": stage.folder, "fingerprint": stage.fingerprint} for stage in stages
@@ -148,6 +198,13 @@ def deduplicate(
         return account
 
     return work.stage(name, ROOMS, parameters, marks, build, resumes=True)
+
+
+def file_languages(section: CodeDeduplicateSection) -> Languages | None:
+    """The languages whose files are compared one by one; see docs/duplicates.md."""
+    if section.file_languages == "unordered":
+        return Languages(frozenset(SCANNED) | frozenset(PARSED), named=False)
+    return Languages(frozenset(section.file_languages)) if section.file_languages else None
 
 
 class Deduplication:
@@ -163,17 +220,23 @@ class Deduplication:
         ordering: Ordering,
         unit: Unit,
         earlier: tuple[Corpus, ...],
+        languages: Languages | None,
     ):
         self.work, self.folder, self.before, self.section = work, folder, before, section
         self.minhash, self.ordering, self.unit = minhash, ordering, unit
         self.corpora = (Corpus(folder, tuple(before.parts)), *earlier)
+        self.containment = 0.0
+        # What is not verified is said to be contained in nothing.
+        if unit == "repository" and isinstance(section, CodeDeduplicateSection) and section.verify:
+            self.containment = section.containment
+        self.languages = languages
         self.scratch = storage.join(folder, "_scratch")
         self.documents = 0
         self.facts: dict[str, Any] = {}
 
     def run(self) -> Account:
         storage.remove(self.scratch)
-        units = Units(self.unit, self.repeated_lines())
+        units = Units(self.unit, self.repeated_lines(), self.languages)
         schema = signatures.signature_schema(self.ordering, self.before.schema, self.unit)
         # How far the end of each step is, by the time they take on pages.
         self.work.progress.step(0.1 if units.repeated_lines else 0, 0.35, "signatures")
@@ -183,15 +246,15 @@ class Deduplication:
         self.work.progress.step(0.6, 0.8, "exact check")
         edges = self.verified(links, units)
         self.work.progress.step(0.8, 0.9, "clusters")
-        self.fates(edges, schema)
+        self.fates(edges, schema, units)
         self.work.progress.step(0.9, 1, "verdicts")
         tasks = [Task(part, (path, str(part))) for part, path in enumerate(self.before.parts)]
         read = ReadWithFates(self.folder, units)
-        of = "files" if self.unit == "repository" else "documents"
+        of = "files" if self.unit == "repository" or self.languages else "documents"
         counts = self.work.map_parts(self.folder, tasks, self.before.schema, read=read, unit=of)
         for made in (self.scratch, storage.join(self.folder, "signatures", "_counts")):
             storage.remove(made)
-        about = {"unit": self.unit, **signatures.identity(self.minhash), **self.facts}
+        about = {"unit": self.unit, **signatures.identity(self.minhash, self.unit), **self.facts}
         return Account(counts, of, {"deduplication": about})
 
     def numbers(self, count: int) -> Any:
@@ -285,6 +348,19 @@ class Deduplication:
         count = self.partitions(pairs.rows)
         compared = self.work.save(distinct.repartition(count, "hub", "node").distinct(), self.path("pairs"))
         pairs = compared["rows"]
+        alike = self.compared(pairs, units, "alike", Verify(self.section.jaccard))
+        self.facts |= {"pairs_compared": pairs.rows, "pairs_alike": alike.rows}
+        near = self.work.load(alike, spark_schema(VERIFIED)).select(
+            "u", "v", F.lit(2).cast("short").alias("kind"), "jaccard", "containment"
+        )
+        return exact.unionByName(near)
+
+    def compared(
+        self, pairs: Saved, units: Units, name: str, check: Callable[[Iterator[pa.RecordBatch]], Named]
+    ) -> Saved:
+        """What `check` finds in the shingles of pairs of documents (hub, node)."""
+        from pyspark.sql import functions as F
+
         distinct = self.work.load(pairs, "hub long, node long")
         hubs = distinct.select("hub", F.col("hub").alias("node")).distinct().withColumn("other", F.lit(False))
         asked = (
@@ -300,15 +376,9 @@ class Deduplication:
         sets = sets.repartition(self.partitions(40 * pairs.rows), "hub").sortWithinPartitions(
             "hub", "other", "node"
         )
-        saved = self.work.save(sets, self.path("alike"), Verify(self.section.jaccard))
-        alike = saved.get("alike", Saved())
-        self.facts |= {"pairs_compared": pairs.rows, "pairs_alike": alike.rows}
-        near = self.work.load(alike, spark_schema(VERIFIED)).select(
-            "u", "v", F.lit(2).cast("short").alias("kind"), "jaccard", "containment"
-        )
-        return exact.unionByName(near)
+        return self.work.save(sets, self.path(name), check).get(name, Saved())
 
-    def fates(self, edges: Any, schema: pa.Schema) -> None:
+    def fates(self, edges: Any, schema: pa.Schema, units: Units) -> None:
         """Write `clusters/`: a row for each document that goes (and `matches/`, where earlier corpora only report)."""
         from pyspark.sql import functions as F
 
@@ -318,7 +388,121 @@ class Deduplication:
             edges = edges.where((F.col("u") < EARLIER) & (F.col("v") < EARLIER))
         fates = self.judged(edges, schema, "clustered")
         earlier = F.when(F.col("corpus").isNotNull(), "earlier_").otherwise("")
-        self.write(fates.withColumn("reason", F.concat(earlier, "reason")), "clusters")
+        fates = fates.withColumn("reason", F.concat(earlier, "reason"))
+        if self.containment:
+            self.work.progress.step(0.85, 0.9, "containment")
+            fates = self.work.checkpoint(fates, self.path("near/rows"))
+            self.write(fates, "_scratch/near/clusters")
+            overlaps = self.overlaps(units)
+            if overlaps.rows:
+                fates = self.with_contained(fates, overlaps, schema)
+        self.write(fates, "clusters")
+
+    def with_contained(self, near: Any, overlaps: Saved, schema: pa.Schema) -> Any:
+        """The fates of near-duplicates, and those of the repositories that another one contains."""
+        from pyspark.sql import functions as F
+
+        pairs = self.work.load(overlaps, spark_schema(OVERLAP))
+        ends = (
+            pairs.select(F.col(end).alias("node"), F.col(f"{end}_count").alias("shingles")) for end in "uv"
+        )
+        sizes = next(ends).unionByName(next(ends)).groupBy("node").agg(F.max("shingles").alias("shingles"))
+        alone = sizes.select("node", F.col("node").alias("cluster"))
+        members = self.members(alone, schema, self.path("contained/members")).join(sizes, "node")
+        order = [F.desc(F.col("corpus") > 0), F.desc("known"), F.desc("shingles"), *self.preferred()]
+        ordered = self.work.save(
+            members.orderBy(*order).select("node", "known"), self.path("contained/order")
+        ).get("rows", Saved())
+        read = [
+            pa.Table.from_batches([b.cast(s) for path in saved.paths for b in storage.read_parquet(path)], s)
+            for saved, s in ((ordered, ORDERED), (overlaps, OVERLAP))
+        ]
+        found, better_known = settle(
+            read[0]["node"].to_numpy(), read[0]["known"].to_numpy(), read[1], self.containment
+        )
+        self.facts |= {"contained": found.num_rows, "contained_but_better_known": better_known}
+        path = storage.join(self.path("contained"), "found.parquet")
+        storage.write_parquet(path, iter(found.to_batches()), CONTAINED)
+        rows = self.work.load(Saved((path,), found.num_rows), spark_schema(CONTAINED))
+        # One that contains another is of its own cluster, or a cluster of its own.
+        clusters = near.groupBy(F.col("kept_node").alias("other"))
+        clusters = clusters.agg(F.min("cluster").alias("cluster"))
+        here = members.select("node", "id")
+        there = members.select(
+            F.col("node").alias("other"),
+            F.col("id").alias("winner"),
+            self.folder_of("corpus").alias("corpus"),
+        )
+        reason = F.when(F.col("corpus").isNull(), CONTAINED_REASON).otherwise(f"earlier_{CONTAINED_REASON}")
+        contained = (
+            rows.join(here, "node")
+            .join(there, "other")
+            .join(clusters, "other", "left")
+            .select(
+                *self.place(),
+                "node",
+                "id",
+                reason.alias("reason"),
+                F.coalesce("cluster", "other").alias("cluster"),
+                "winner",
+                "corpus",
+                "jaccard",
+                "containment",
+            )
+        )
+        # What was kept for a near-duplicate may be contained in another: that one is what stays.
+        replaced = ("winner", "corpus", "cluster")
+        onward = contained.select(
+            F.col("node").alias("kept_node"), *(F.col(name).alias(f"onward_{name}") for name in replaced)
+        )
+        moved = F.col("onward_winner").isNotNull()
+        near = near.join(onward, "kept_node", "left").select(
+            *(name for name in near.columns if name not in replaced),
+            *(F.when(moved, F.col(f"onward_{n}")).otherwise(F.col(n)).alias(n) for n in replaced),
+        )
+        return near.unionByName(contained, allowMissingColumns=True)
+
+    def overlaps(self, units: Units) -> Saved:
+        """Rows of `OVERLAP` of the repositories that are nobody's near-duplicate, so that many forks of one are
+        evidence of one."""
+        pairs = self.overlapping()
+        self.facts |= {"containment_compared": pairs.rows, "contained": 0, "contained_but_better_known": 0}
+        return self.compared(pairs, units, "overlaps", Overlaps(self.containment)) if pairs.rows else Saved()
+
+    def overlapping(self) -> Saved:
+        """Pairs of repositories (hub, node), the hub the larger one, of which one may contain the other."""
+        from pyspark.sql import functions as F
+
+        corpora = self.corpora if self.section.earlier == "drop" else self.corpora[:1]
+        parts = [(corpus, part) for corpus in corpora for part in range(len(corpus.parts))]
+        seen = None
+        if len(corpora) > 1:
+            ours = [signatures.signature_path(self.folder, part) for part in range(len(self.before.parts))]
+            seen = signatures.write_hashes(self.path("samples"), signatures.sample_table(ours))
+        near = ReadSamples(tuple(parts), self.path("near"), seen)
+        sampled = self.numbers(len(parts)).mapInArrow(near, spark_schema(SAMPLED))
+        count = self.partitions(self.before.manifest["bytes"] // BYTES_OF_A_SAMPLED_SHINGLE)
+        sampled = sampled.repartition(count, "key").sortWithinPartitions("key", "node")
+        shared = self.work.save(sampled, self.path("shared"), Shared()).get("shared", Saved())
+        pairs = self.work.load(shared, spark_schema(SHARED)).groupBy("u", "v")
+        counted = pairs.agg(
+            F.count("*").alias("shared"), F.max("u_size").alias("u_size"), F.max("v_size").alias("v_size")
+        )
+        counted = self.work.checkpoint(counted, self.path("counted"))
+        boilerplate = counted.where("u = v").select("u", "shared")
+        pairs = counted.where((F.col("u") < F.col("v")) & (F.col("shared") >= LEAST_SHARED))
+        inside = []
+        for end in "uv":
+            own = boilerplate.select(F.col("u").alias(end), F.col("shared").alias(f"{end}_boilerplate"))
+            pairs = pairs.join(own, end, "left")
+            evidence = F.col(f"{end}_size") - F.coalesce(f"{end}_boilerplate", F.lit(0))
+            inside.append((F.col("shared") >= evidence * (self.containment / 2)) & (F.col(end) < EARLIER))
+        larger = F.when(
+            F.col("u_size") >= F.col("v_size"), F.struct(F.col("u").alias("hub"), F.col("v").alias("node"))
+        )
+        larger = larger.otherwise(F.struct(F.col("v").alias("hub"), F.col("u").alias("node")))
+        found = pairs.where(inside[0] | inside[1]).select(larger.alias("pair")).select("pair.*")
+        return self.work.save(found, self.path("overlapping")).get("rows", Saved())
 
     def judged(self, edges: Any, schema: pa.Schema, name: str) -> Any:
         """DataFrame of `FATE` and part: the documents that are not kept of their cluster."""
@@ -343,21 +527,17 @@ class Deduplication:
         )
         strongest = strongest.select("node", "kind", "earlier_kind", "nearest.jaccard", "nearest.containment")
         members = self.members(found.rows, schema, self.path(f"{name}/members"))
-        keys = []
-        for number, term in enumerate(self.ordering.terms):
-            key = F.col(f"keep_{number}")
-            direction = "desc" if term.descending else "asc"
-            keys.append(getattr(key, f"{direction}_nulls_{'first' if term.nulls_first else 'last'}")())
-        # What was there before stays; then the recipe's rule, the longest, and names that no partition changes.
-        order = [F.desc(F.col("corpus") > 0), *keys, F.desc("characters"), "id", "text_hash", "node"]
-        best = Window.partitionBy("cluster").orderBy(*order)
-        first = [F.first(name).over(best).alias(f"kept_{name}") for name in ("id", "corpus")]
+        # What was there before stays.
+        best = Window.partitionBy("cluster").orderBy(F.desc(F.col("corpus") > 0), *self.preferred())
+        first = [F.first(name).over(best).alias(f"kept_{name}") for name in ("id", "corpus", "node")]
         placed = members.select("*", *first, F.row_number().over(best).alias("rank"))
         return (
             placed.where((F.col("rank") > 1) & (F.col("node") < EARLIER))
             .join(strongest, "node")
             .select(
                 *self.place(),
+                "node",
+                "kept_node",
                 "id",
                 self.reason().alias("reason"),
                 "cluster",
@@ -367,6 +547,17 @@ class Deduplication:
                 "containment",
             )
         )
+
+    def preferred(self) -> list[Any]:
+        """Sort keys of who stays: the recipe's rule, the longest, and names that no partition changes."""
+        from pyspark.sql import functions as F
+
+        keys = []
+        for number, term in enumerate(self.ordering.terms):
+            key = F.col(f"keep_{number}")
+            direction = "desc" if term.descending else "asc"
+            keys.append(getattr(key, f"{direction}_nulls_{'first' if term.nulls_first else 'last'}")())
+        return [*keys, F.desc("characters"), F.col("id"), F.col("text_hash"), F.col("node")]
 
     def folder_of(self, column: str) -> Any:
         """The folder of an earlier corpus by its number."""
@@ -379,7 +570,7 @@ class Deduplication:
 
     def members(self, clusters: Any, schema: pa.Schema, folder: str) -> Any:
         """DataFrame: node, cluster, corpus, and of each document's signature what decides who stays."""
-        names = ["id", "characters", "text_hash", *(n for n in schema.names if n.startswith("keep_"))]
+        names = ["id", "characters", "text_hash", *(n for n in schema.names if re.match("known$|keep_", n))]
         wanted = pa.schema(
             [
                 ("node", pa.int64()),

@@ -3,7 +3,8 @@ this one without reading its text.
 
 `signatures/part-N.parquet` has a row for each document (or repository) of part N of the input, in order: its `id`,
 `characters`, the hashes of its canonical URL (null without one) and of its text, its `bands` keys, and the keys that
-say who stays. A document of which nothing is left without the lines that repeat has no keys: it goes, and is like no
+say who stays. A repository also has how well it is `known`, and a `sample` of its shingles, from which containment can
+be told. A document of which nothing is left without the lines that repeat has no keys: it goes, and is like no
 other.
 """
 
@@ -22,9 +23,9 @@ import pyarrow.compute as pc
 import xxhash
 
 from corpus import storage
-from corpus.candidates import BAND, EARLIER, TEXT, URL, comparison, keyed
+from corpus.candidates import BAND, EARLIER, SAMPLED, TEXT, URL, comparison, keyed
 from corpus.errors import LodeError
-from corpus.minhash import Formulas, MinHash, ShingleSet, has_tokens
+from corpus.minhash import NO_HASH, SAMPLE_BITS, Formulas, MinHash, Sample, ShingleSet, Union, has_tokens
 from corpus.ngrams import Profile
 from corpus.repeated_lines import line_hashes, remove_lines
 from corpus.schema import with_verdict
@@ -40,8 +41,17 @@ NODE_BITS, CORPUS_BITS = 32, 52
 PROBE = (
     "The roots of $x^2 + 1 = 0$ are \\pm i.\ndef f(x_1): return x_1 ** 2 + 1\n一元二次方程的根 état naïve ﬁn."
 )
-# Repositories whose signatures are written together.
-MOST_HELD = 512
+# Repositories, and shingles of their samples, that are written together.
+MOST_HELD, MOST_SAMPLED = 512, 4 << 20
+# A repository's sample has at most so many shingles: those of the least hashes.
+LARGEST_SAMPLE = 1 << 20
+# A kind of key, beside those of `corpus.candidates`.
+SAMPLE = -1
+# Files that say under what terms the others may be used: they are the same in repositories that share nothing else.
+LICENCE_FILE = re.compile(
+    r"(?:^|/)(?:licen[cs]es/[^/]+|(?:un)?(?:licen[cs]es?|copying|copyright|notice|patents)(?:[._-][^/]*)?)$",
+    re.I,
+)
 
 
 def signature_path(folder: str, part: int) -> str:
@@ -63,6 +73,7 @@ class Units:
 
     unit: Unit
     repeated_lines: str | None = None  # file of sorted hashes
+    languages: "Languages | None" = None  # rows of others are compared with nothing
 
     def read(self, path: str) -> Iterator[tuple[np.ndarray, pa.RecordBatch, list[list[str]]]]:
         """Places [rows] of the documents that the rows of a batch belong to, the batch, and the lines that went."""
@@ -103,6 +114,40 @@ class Units:
         return pa.RecordBatch.from_arrays(columns, schema=batch.schema), removed
 
 
+@dataclass(frozen=True)
+class Languages:
+    """Those named, or all but those named."""
+
+    names: frozenset[str]
+    named: bool = True
+
+    def of(self, batch: pa.RecordBatch) -> np.ndarray:
+        """[rows] bool."""
+        here = pc.is_in(batch["language"], pa.array(sorted(self.names), batch["language"].type))
+        return here.to_numpy(zero_copy_only=False) == self.named
+
+
+def own_files(batch: pa.RecordBatch) -> np.ndarray:
+    """[rows] bool: which files make a repository what it is. Neither its licence does nor what it has vendored."""
+    own = np.ones(batch.num_rows, bool)
+    if "path" in batch.schema.names:
+        own &= [not LICENCE_FILE.search(path or "") for path in batch["path"].to_pylist()]
+    if "vendored" in batch.schema.names and pa.types.is_boolean(batch["vendored"].type):
+        own &= ~batch["vendored"].fill_null(False).to_numpy(zero_copy_only=False)
+    return own
+
+
+def known(batch: pa.RecordBatch) -> np.ndarray:
+    """[rows] int64: stars and forks, as far as they are known."""
+    total = np.zeros(batch.num_rows, np.int64)
+    for name in ("stars", "forks"):
+        if name in batch.schema.names:
+            kind = batch[name].type
+            if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+                total += batch[name].cast(pa.int64(), safe=False).fill_null(0).to_numpy()
+    return total
+
+
 def batch_rows(path: str) -> int:
     """Rows of some 8 MB: short documents are many to a batch, books come one by one."""
     with storage.open_parquet(path) as file:
@@ -136,6 +181,7 @@ def described(schema: pa.Schema, unit: Unit) -> pa.Schema:
 
 def signature_schema(ordering: Ordering, schema: pa.Schema, unit: Unit) -> pa.Schema:
     keys = ordering.types(described(schema, unit))
+    more = [] if unit == "document" else [("known", pa.int64()), ("sample", pa.list_(pa.int64()))]
     return pa.schema(
         [
             ("id", pa.string()),
@@ -144,6 +190,7 @@ def signature_schema(ordering: Ordering, schema: pa.Schema, unit: Unit) -> pa.Sc
             ("url_hash", pa.int64()),
             ("text_hash", pa.int64()),
             ("bands", pa.list_(pa.int64())),
+            *more,
             *((f"keep_{number}", kind) for number, kind in enumerate(keys)),
         ]
     )
@@ -172,47 +219,68 @@ class ReadSignatures:
             exact = [
                 None if e else hashed(f"{len(text)}\n", text) for text, e in zip(texts, gone, strict=True)
             ]
+            if self.units.languages:
+                for row in np.flatnonzero(~self.units.languages.of(batch)).tolist():
+                    texts[row], keys[row], exact[row] = "", None, hashed(f"{ids[row]}\n")
             yield self.signed(batch, ids, ids, keys, exact, sizes, self.minhash.signatures(texts))
 
     def repositories(self, batches: Iterator[tuple[np.ndarray, pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
         """A repository is one set of shingles, whatever the order of its files: the least of their signatures."""
-        done: list[tuple[pa.RecordBatch, np.ndarray, int, int]] = []
+        done: list[Repository] = []
         last = -1
         for places, batch in batches:
-            texts = [text or "" for text in batch["text"].to_pylist()]
-            about = batch.select(
-                [name for name in described(batch.schema, "repository").names if name in batch.schema.names]
-            )
-            starts = np.flatnonzero(np.concatenate([[True], places[1:] != places[:-1]]))
-            least = np.minimum.reduceat(self.minhash.signatures(texts), starts, axis=0)
-            for row, start, end in zip(
-                least, starts.tolist(), [*starts[1:].tolist(), len(texts)], strict=True
-            ):
-                # A copy: a slice would hold the texts of its batch.
-                head, chars, files = about.take([start]), sum(map(len, texts[start:end])), end - start
-                if places[start] == last:
-                    head, had, more_chars, more_files = done.pop()
-                    row, chars, files = np.minimum(row, had), chars + more_chars, files + more_files
-                done.append((head, row, chars, files))
-                last = places[start]
-            if len(done) > MOST_HELD:
+            for place, piece in zip(*self.pieces(places, batch), strict=True):
+                if place == last:
+                    done[-1].add(piece)
+                else:
+                    done.append(piece)
+                last = place
+            if len(done) > MOST_HELD or sum(len(r.sample) for r in done[:-1]) > MOST_SAMPLED:
                 yield self.signed_repositories(done[:-1])
                 done = done[-1:]
         if done:
             yield self.signed_repositories(done)
 
-    def signed_repositories(self, rows: list[tuple[pa.RecordBatch, np.ndarray, int, int]]) -> pa.RecordBatch:
-        heads, least, chars, files = zip(*rows, strict=True)
-        first = pa.concat_batches(heads)
-        sizes = np.array(chars, np.int64)
+    def pieces(self, places: np.ndarray, batch: pa.RecordBatch) -> "tuple[list[int], list[Repository]]":
+        """The places of the repositories of a batch, and what it has of each."""
+        texts = [text or "" for text in batch["text"].to_pylist()]
+        about = batch.select(
+            [name for name in described(batch.schema, "repository").names if name in batch.schema.names]
+        )
+        starts = np.flatnonzero(np.concatenate([[True], places[1:] != places[:-1]])[: len(places)])
+        if not len(starts):
+            return [], []
+        own, samples = own_files(batch), list[Sample]()
+        signatures = self.minhash.signatures(texts, samples)
+        least = np.minimum.reduceat(signatures, starts, axis=0)
+        own_least = np.minimum.reduceat(np.where(own[:, None], signatures, NO_HASH), starts, axis=0)
+        files, hashes = (np.concatenate(column) for column in zip(*samples, strict=True))
+        files, hashes = files[own[files]], hashes[own[files]]
+        sampled = np.split(hashes, np.searchsorted(files, starts[1:]))
+        found = []
+        for start, end, *parts in zip(
+            starts.tolist(), [*starts[1:].tolist(), len(texts)], least, own_least, sampled, strict=True
+        ):
+            # A copy: a slice would hold the texts of its batch.
+            head, chars = about.take([start]), sum(map(len, texts[start:end]))
+            found.append(Repository(head, *parts, chars, end - start))
+        return places[starts].tolist(), found
+
+    def signed_repositories(self, rows: "list[Repository]") -> pa.RecordBatch:
+        first = pa.concat_batches([row.head for row in rows])
+        sizes = np.array([row.characters for row in rows], np.int64)
         ids = first["repository"].to_pylist()
         names = [f"{source}\n{name}" for source, name in zip(first["source"].to_pylist(), ids, strict=True)]
-        sums = {"characters": pa.array(sizes), "files": pa.array(files, pa.int64())}
+        sums = {"characters": pa.array(sizes), "files": pa.array([row.files for row in rows], pa.int64())}
         wanted = described(first.schema, "repository")
         columns = [sums[name] if name in sums else first[name] for name in wanted.names]
         row = pa.RecordBatch.from_arrays(columns, schema=wanted)
         exact = [hashed(name) for name in names]
-        return self.signed(row, ids, names, names, exact, sizes, np.stack(least))
+        least = np.stack([row.own_least if has_tokens(row.own_least[None])[0] else row.least for row in rows])
+        samples = [np.unique(row.sample)[:LARGEST_SAMPLE].view(np.int64) for row in rows]
+        offsets = np.concatenate([[0], np.cumsum([len(sample) for sample in samples])]).astype(np.int32)
+        sample = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(samples)))
+        return self.signed(row, ids, names, names, exact, sizes, least, pa.array(known(first)), sample)
 
     def signed(
         self,
@@ -223,6 +291,7 @@ class ReadSignatures:
         exact: Sequence[int | None],
         sizes: np.ndarray,
         least: np.ndarray,
+        *more: pa.Array,
     ) -> pa.RecordBatch:
         filled = has_tokens(least)
         keys = self.minhash.band_keys(least[filled])
@@ -234,10 +303,33 @@ class ReadSignatures:
             pa.array([None if url is None else hashed(url) for url in urls], pa.int64()),
             pa.array(exact, pa.int64()),
             pa.ListArray.from_arrays(pa.array(offsets), pa.array(keys.ravel())),
+            *more,
             *self.ordering.keys(rows),
         ]
         nothing = pa.nulls(len(ids), pa.string())
         return pa.RecordBatch.from_arrays([*columns, nothing, nothing], schema=with_verdict(self.schema))
+
+
+@dataclass
+class Repository:
+    """What is known of a repository from some of its files: the row of the first, the signature of all and of its own
+    files, and a sample of the shingles of its own."""
+
+    head: pa.RecordBatch
+    least: np.ndarray
+    own_least: np.ndarray
+    sample: np.ndarray
+    characters: int
+    files: int
+
+    def add(self, more: "Repository") -> None:
+        self.least = np.minimum(self.least, more.least)
+        self.own_least = np.minimum(self.own_least, more.own_least)
+        self.sample = np.concatenate([self.sample, more.sample])
+        if len(self.sample) > 2 * LARGEST_SAMPLE:
+            self.sample = np.unique(self.sample)[:LARGEST_SAMPLE]
+        self.characters += more.characters
+        self.files += more.files
 
 
 def hashed(*texts: str) -> int:
@@ -276,8 +368,12 @@ class Corpus:
         nothing_left = np.concatenate(
             [np.empty(0, bool), *(batch["text_hash"].is_null().to_numpy(False) for batch in signed)]
         )
+        return np.sort(np.concatenate([np.flatnonzero(nothing_left), self.places(part)]))
+
+    def places(self, part: int) -> np.ndarray:
+        """Places of the documents that went as another's duplicates."""
         fates = [batch["place"].to_numpy() for batch in self.fates(part, ["place"])]
-        return np.sort(np.concatenate([np.flatnonzero(nothing_left), *fates]))
+        return np.concatenate([np.empty(0, np.int64), *fates])
 
     def winners(self, part: int, places: np.ndarray) -> dict[int, tuple[str, str]]:
         """Of an earlier corpus: for those of the places whose document went, what was kept for it, and in which
@@ -338,14 +434,14 @@ def open_earlier(
             raise LodeError(
                 f"against {folder}: not the folder of a finished `lode dedup` (or of a `deduplicated` stage)."
             )
-        ours = {"unit": unit, **identity(minhash)}
+        ours = {"unit": unit, **identity(minhash, unit)}
         for name, value in ours.items():
             if about.get(name) != value:
                 what = f"{name} {about.get(name)!r}, now it is {value!r}"
                 how = "use the same settings"
                 if name in ("bands", "rows"):
                     how = f"give --bands {about['bands']} --rows {about['rows']} (bands and rows in a recipe)"
-                if name == "probe":
+                if name in ("probe", "sample_bits"):
                     what = "another version of Lode's tokenizer"
                     how = "sign that corpus again"
                 raise LodeError(f"against {folder}: its signatures were made with {what}; {how}.")
@@ -373,9 +469,10 @@ def whole_parts(folder: str, texts: bool) -> tuple[str, ...]:
     return tuple(storage.join(folder, name) for name in names)
 
 
-def identity(minhash: MinHash) -> dict[str, Any]:
+def identity(minhash: MinHash, unit: Unit) -> dict[str, Any]:
     """What two signatures must share to be compared."""
-    return {**dataclasses.asdict(minhash), "probe": probe(minhash)}
+    sampled = {"sample_bits": SAMPLE_BITS} if unit == "repository" else {}
+    return {**dataclasses.asdict(minhash), "probe": probe(minhash), **sampled}
 
 
 @dataclass(frozen=True)
@@ -430,14 +527,54 @@ def read_keys(path: str) -> Iterator[tuple[np.ndarray, np.ndarray, list[Keys]]]:
         yield batch["rank"].to_numpy(), batch["text_hash"].fill_null(0).to_numpy(), kinds
 
 
+@dataclass(frozen=True)
+class ReadSamples:
+    """mapInArrow function over numbers of parts: rows of `SAMPLED`, for each repository that stays so far.
+
+    Args:
+        near: the folder of the fates of those of the new dataset that do not.
+        seen: as in `ReadKeys`.
+    """
+
+    parts: tuple[tuple[Corpus, int], ...]
+    near: str
+    seen: str | None
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                yield from self.samples(*self.parts[number])
+
+    def samples(self, corpus: Corpus, part: int) -> Iterator[pa.RecordBatch]:
+        lost = corpus.lost(part) if corpus.number else Corpus(self.near, ()).places(part)
+        first = 0
+        for documents, which, keys, sizes in read_samples(signature_path(corpus.folder, part)):
+            stayed = ~np.isin(first + which, lost)
+            if corpus.number and self.seen:
+                stayed &= in_table(load_hashes(self.seen), SAMPLE, keys)
+            node = corpus.node(part) + first + which
+            first += documents
+            if stayed.any():
+                columns = [pa.array(column[stayed]) for column in (keys, node, sizes)]
+                yield pa.RecordBatch.from_arrays(columns, schema=SAMPLED)
+
+
+def read_samples(path: str) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """The number of repositories of a batch of a signature file, and of each sampled shingle the index of its
+    repository, its hash and the size of the sample."""
+    for batch in storage.read_parquet(path, ["sample"], 32):
+        sizes = batch["sample"].value_lengths().to_numpy().astype(np.int32)
+        which = np.repeat(np.arange(len(sizes)), sizes)
+        yield len(sizes), which, batch["sample"].flatten().to_numpy(), sizes[which]
+
+
 # The bits of one key in eight documents' worth of table: 1 in 9 of the earlier keys passes by chance, up to 256 MB.
 TABLE_BITS_A_KEY, TABLE_BITS = 8, (16, 31)
 
 
 def key_table(paths: list[str], documents: int, bands: int) -> np.ndarray:
     """A bit table [2^k / 8] uint8 of all keys of some signature files."""
-    wanted = max(1, documents * (bands + 2) * TABLE_BITS_A_KEY).bit_length()
-    table = np.zeros(1 << (min(max(wanted, TABLE_BITS[0]), TABLE_BITS[1]) - 3), np.uint8)
+    table = empty_table(documents * (bands + 2))
     for path in paths:
         for _, _, kinds in read_keys(path):
             for kind, keys, _ in kinds:
@@ -446,8 +583,23 @@ def key_table(paths: list[str], documents: int, bands: int) -> np.ndarray:
     return table
 
 
+def sample_table(paths: list[str]) -> np.ndarray:
+    """The same of the sampled shingles."""
+    table = empty_table(sum(len(keys) for path in paths for _, _, keys, _ in read_samples(path)))
+    for path in paths:
+        for _, _, keys, _ in read_samples(path):
+            byte, bit = table_place(len(table), SAMPLE, keys)
+            np.bitwise_or.at(table, byte, bit)
+    return table
+
+
+def empty_table(keys: int) -> np.ndarray:
+    wanted = max(1, keys * TABLE_BITS_A_KEY).bit_length()
+    return np.zeros(1 << (min(max(wanted, TABLE_BITS[0]), TABLE_BITS[1]) - 3), np.uint8)
+
+
 def table_place(size: int, kind: int, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    spread = (keys.view(np.uint64) + np.uint64(kind)) * np.uint64(0x9E3779B97F4A7C15)
+    spread = (keys.view(np.uint64) + np.uint64(kind + 1)) * np.uint64(0x9E3779B97F4A7C15)
     place = spread >> np.uint64(64 - (size.bit_length() - 1 + 3))
     return (place >> np.uint64(3)).astype(np.int64), np.uint8(1) << (place & np.uint64(7)).astype(np.uint8)
 
@@ -502,13 +654,18 @@ class ReadSets:
         batches = ((places, batch) for places, batch, _ in units.read(path))
         if units.unit == "repository":
             files = (
-                row for places, batch in batches for row in zip(places.tolist(), batch["text"], strict=True)
+                row
+                for places, batch in batches
+                for row in zip(places.tolist(), batch["text"], own_files(batch).tolist(), strict=True)
             )
             places_wanted = set(wanted.tolist())
             for place, run in itertools.groupby(files, key=lambda row: row[0]):
                 if place in places_wanted:
-                    texts = (text.as_py() or "" for _, text in run)
-                    yield place, comparison(ShingleSet.of_texts(texts, self.profile, self.ngram), None)
+                    own, others = (Union(self.profile, self.ngram) for _ in range(2))
+                    for _, text, is_own in run:
+                        (own if is_own else others).add(text.as_py() or "")
+                    shingles = own.shingles()
+                    yield place, comparison(shingles if shingles.count else others.shingles(), None)
             return
         for places, batch in batches:
             here = places[np.isin(places, wanted)]

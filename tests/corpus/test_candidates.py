@@ -9,7 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus import candidates
-from corpus.candidates import BAND, COMPARISON, EARLIER, KEYED, Links, Verify, comparison
+from corpus.candidates import (
+    BAND,
+    BOILERPLATE,
+    COMPARISON,
+    EARLIER,
+    KEYED,
+    LEAST_SHINGLES,
+    OVERLAP,
+    SAMPLED,
+    Links,
+    Shared,
+    Verify,
+    comparison,
+    settle,
+)
 from corpus.minhash import Formulas, ShingleSet
 
 # kind, key, rank, text; the node is the row's number, of an earlier corpus where the last value says so.
@@ -142,3 +156,98 @@ def test_rows_out_of_order_are_refused():
     row = {"hub": 7, "other": True, "node": 1, **comparison(ShingleSet(np.empty(0, np.uint64)), None)}
     with pytest.raises(ValueError, match="came without it"):
         list(Verify(0.5)(iter([pa.RecordBatch.from_pylist([row], COMPARISON)])))
+
+
+def shared(rows, step):
+    batch = pa.RecordBatch.from_arrays(
+        [
+            pa.array(column, field.type)
+            for column, field in zip(zip(*rows, strict=True), SAMPLED, strict=True)
+        ],
+        schema=SAMPLED,
+    )
+    slices = [batch.slice(at, step) for at in range(0, batch.num_rows, step)]
+    return sorted(
+        tuple(row.values())
+        for name, found in Shared()(iter(slices))
+        for row in found.to_pylist()
+        if name == "shared"
+    )
+
+
+@given(
+    st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 40), st.booleans()), min_size=1, max_size=150),
+    st.integers(1, 9),
+)
+def test_repositories_of_a_shingle_are_paired_unless_it_is_boilerplate(rows, step):
+    rows = sorted({(key, number + EARLIER * earlier, number + 10) for key, number, earlier in rows})
+    expected = []
+    for _, run in itertools.groupby(rows, key=lambda row: row[0]):
+        run = list(run)
+        pairs = itertools.combinations(run, 2) if len(run) <= BOILERPLATE else zip(run, run, strict=True)
+        expected += [(a[1], b[1], a[2], b[2]) for a, b in pairs if a[1] < EARLIER]
+    assert shared(rows, step) == sorted(expected)
+
+
+SETS = st.lists(
+    st.tuples(st.sets(st.integers(0, 9), min_size=1, max_size=10), st.integers(0, 2)), min_size=2, max_size=9
+)
+
+
+@given(SETS, st.sampled_from([0.5, 0.75, 1.0]), st.randoms(use_true_random=False))
+def test_what_goes_is_contained_in_what_stays(repositories, least, random):
+    # Each number stands for `LEAST_SHINGLES` shingles.
+    sets = [
+        ShingleSet(
+            np.arange(0, 10 * LEAST_SHINGLES, dtype=np.uint64)[
+                np.repeat(np.isin(np.arange(10), list(numbers)), LEAST_SHINGLES)
+            ]
+        )
+        for numbers, _ in repositories
+    ]
+    known = [stars for _, stars in repositories]
+    order = sorted(range(len(sets)), key=lambda n: (-known[n], -sets[n].count, n))
+    rows = []
+    for u, v in itertools.combinations(range(len(sets)), 2):
+        both, a, b = sets[u].shared(sets[v])
+        row = {"u": u, "v": v, "u_count": a, "v_count": b, "u_in_v": both / a, "v_in_u": both / b}
+        rows.append(row | {"jaccard": both / (a + b - both)})
+    random.shuffle(rows)
+    found, better_known = settle(
+        np.array(order), np.array(known)[order], pa.Table.from_pylist(rows, OVERLAP), least
+    )
+    gone = {row["node"]: row for row in found.to_pylist()}
+    assert len(gone) == found.num_rows
+
+    def share(a, b):
+        return len(repositories[a][0] & repositories[b][0]) / len(repositories[a][0])
+
+    protected = 0
+    for node in range(len(sets)):
+        before = order[: order.index(node)]
+        stayed = [other for other in before if other not in gone and share(node, other) >= least]
+        # It goes if and only if one that is no less known, and stays, has enough of it.
+        assert (node in gone) == bool(stayed)
+        if stayed:
+            best = max(share(node, other) for other in stayed)
+            assert gone[node]["other"] in stayed and gone[node]["containment"] == best
+        else:
+            protected += any(
+                known[other] < known[node] and share(node, other) >= least for other in range(len(sets))
+            )
+    assert better_known == protected
+
+
+def test_the_smallest_repositories_are_contained_in_nothing():
+    for count in (LEAST_SHINGLES - 1, LEAST_SHINGLES):
+        row = {
+            "u": 0,
+            "v": 1,
+            "u_count": count,
+            "v_count": 9999,
+            "u_in_v": 1.0,
+            "v_in_u": 0.1,
+            "jaccard": 0.1,
+        }
+        found, _ = settle(np.array([1, 0]), np.zeros(2, int), pa.Table.from_pylist([row], OVERLAP), 0.75)
+        assert found.num_rows == (count == LEAST_SHINGLES)

@@ -174,6 +174,33 @@ def test_earliest_is_an_instant_at_any_precision_and_in_any_zone(zone, monkeypat
     )
 
 
+def test_best_known_goes_by_what_there_is():
+    day = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+    rows = [
+        {"stars": None, "forks": 7, "updated": None, "characters": 9},
+        {"stars": 3, "forks": 4, "updated": day, "characters": 1},
+        {"stars": 3, "forks": 4, "updated": day, "characters": 2},
+        {"stars": 5, "forks": None, "updated": day + datetime.timedelta(1), "characters": 99},
+    ]
+    types = {"updated": pa.timestamp("us", "UTC")}
+    for columns, best in (
+        (("stars", "forks", "updated", "characters"), 2),
+        (("stars", "forks", "characters"), 0),
+        (("stars", "characters"), 3),
+        (("updated", "characters"), 3),
+        (("forks", "characters"), 0),
+        (("characters",), 3),
+    ):
+        schema = pa.schema([(name, types.get(name, pa.int64())) for name in columns])
+        ordering, found = keys("best_known", [{name: row[name] for name in columns} for row in rows], schema)
+        ranked = sorted(range(4), key=functools.cmp_to_key(lambda i, j: before(ordering, found[i], found[j])))  # noqa: B023
+        assert ranked[0] == best, columns
+    written = pa.schema([("updated", pa.string()), ("text", pa.string())])
+    assert keys("best_known", [{"updated": "2024-01-01", "text": "abc"}], written)[1] == [
+        (int(day.timestamp() * 1e6), 3)
+    ]
+
+
 def test_earliest_takes_dates_that_are_typed():
     schema = pa.schema([("date", pa.timestamp("s", "Europe/Berlin"))])
     early = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)

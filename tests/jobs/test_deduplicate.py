@@ -1,5 +1,6 @@
 """Near-duplicates on Spark: what goes, what stays and why, whatever the parts and the interruptions."""
 
+import datetime
 import itertools
 import random
 import re
@@ -16,9 +17,10 @@ from corpus.errors import LodeError
 from corpus.minhash import Formulas, ShingleSet
 from corpus.schema import DOCUMENT, document_id
 from jobs import deduplicate as module
-from jobs.deduplicate import deduplicate
+from jobs.deduplicate import deduplicate, file_languages
 from jobs.engine import open_dataset
-from jobs.recipe import CodeDeduplicateSection, DeduplicateSection
+from jobs.pipeline import stage_names
+from jobs.recipe import CodeDeduplicateSection, DeduplicateSection, load_recipe
 
 
 def dataset(folder, parts, schema=DOCUMENT):
@@ -397,6 +399,207 @@ def test_repositories_are_sets_of_files(work, tmp_path):
     )
 
 
+FILE = pa.schema(
+    [
+        *DOCUMENT,
+        ("vendored", pa.bool_()),
+        ("stars", pa.int64()),
+        ("forks", pa.int64()),
+        ("updated", pa.timestamp("us", "UTC")),
+    ]
+)
+GPL = text("the licence", count=1500)
+
+
+def repository(name, files, **more):
+    """Rows of a repository; `files` gives the text of each path, None where it is vendored as `text(path)`."""
+    return [
+        {
+            "id": document_id("r", f"{name}/{path}"),
+            "source": "r",
+            "repository": name,
+            "path": path,
+            "text": text(path.rpartition("/")[2]) if content is None else content,
+            "vendored": content is None,
+            **more,
+        }
+        for path, content in sorted(files.items())
+    ]
+
+
+def own(*names, folder=""):
+    return {f"{folder}{name}": text(name) for name in names}
+
+
+def outcome(folder):
+    """For each repository that went the reason and what was kept."""
+    return {row["id"]: (row["reason"], row["winner"]) for row in rows_of(folder / "clusters")}
+
+
+def test_a_repository_within_another_goes_unless_it_is_vendored_or_better_known(work, tmp_path):
+    letters = "abcdefghij"
+    repositories = [
+        repository("fork", own(*"abcd")),
+        # Renamed folders, one file edited: near to the fork, and kept for it before both go.
+        repository("edited", own(*"abc", folder="src/") | {"src/d": text("d", 1)}, stars=1),
+        repository("monorepo", own(*letters, folder="packages/"), stars=1),
+        repository("everything", own(*letters, "k", "l", "m", folder="all/"), forks=1),
+        repository("famous", own(*"efg"), stars=100),
+        repository("library", own("lib1", "lib2", "lib3")),
+        repository("application", own("app1", "app2") | {f"_vendor/lib{n}": None for n in (1, 2, 3)}),
+        repository("licensed", own("x1", "x2") | {"LICENSE": GPL}),
+        repository("licensed too", own("y1", "y2") | {"COPYING.txt": GPL}),
+        repository("tiny", {"a": text("a", count=40)}),
+        repository("tiny within", {"a": text("a", count=40), "z": text("z")}),
+    ]
+    layouts = []
+    for parts in (1, 3):
+        random.Random(parts).shuffle(repositories)
+        rows = [list(itertools.chain(*repositories[part::parts])) for part in range(parts)]
+        before = dataset(tmp_path / f"in{parts}", rows, FILE)
+        stage = deduplicate(work, f"out{parts}", before, CodeDeduplicateSection(), 0, "repository")
+        layouts.append(outcome(tmp_path / f"work/out{parts}"))
+    gone = {row["repository"]: row["files"] for row in kept(stage) if row["repository"] in layouts[1]}
+    assert not gone and layouts[0] == layouts[1]
+    contained = ("contained_repository", "everything")
+    assert layouts[0] == {
+        "fork": ("near_duplicate", "everything"),
+        "edited": contained,
+        "monorepo": contained,
+    }
+    facts = stage.manifest["deduplication"]
+    assert facts["contained"] == 2 and facts["contained_but_better_known"] == 1
+    assert stage.manifest["dropped"] == {"contained_repository": 14, "near_duplicate": 4}
+    details = {row["path"]: row["detail"] for row in rows_of(tmp_path / "work/out3/dropped")}
+    assert details["packages/a"] == "1.000 of it is in everything"
+    assert re.fullmatch(r"cluster \d+ kept everything", details["a"])
+    clusters = {row["id"]: row["cluster"] for row in rows_of(tmp_path / "work/out3/clusters")}
+    assert len(set(clusters.values())) == 1
+
+
+def test_a_repository_within_one_of_an_earlier_corpus_goes(work, tmp_path):
+    one = dataset(
+        tmp_path / "one", [repository("monorepo", own(*"abcdef")) + repository("small", own("s", "t"))], FILE
+    )
+    first = deduplicate(work, "first", one, CodeDeduplicateSection(), 0, "repository")
+    rows = [repository("fork", own(*"abc"), stars=9), repository("larger", own(*"stuvwx"))]
+    two = dataset(tmp_path / "two", rows, FILE)
+    section = CodeDeduplicateSection(against=[first.folder])
+    deduplicate(work, "second", two, section, 0, "repository")
+    assert outcome(tmp_path / "work/second") == {"fork": ("earlier_contained_repository", "monorepo")}
+    (row,) = rows_of(tmp_path / "work/second/clusters")
+    assert row["corpus"] == first.folder
+    reported = deduplicate(
+        work, "reported", two, section.model_copy(update={"earlier": "report"}), 0, "repository"
+    )
+    assert reported.manifest["rows_dropped"] == 0
+
+
+def whole_repositories(rows, jaccard, containment):
+    """What goes, by comparing every pair of sets of n-grams written out, and who it is in, or near to."""
+    token = re.compile(r"\w+|[^\w\s]")
+    sets, about = {}, {}
+    for row in rows:
+        name = row["repository"]
+        newest = -row["updated"].timestamp() if row["updated"] else 0
+        *rest, size = about.get(name, (-(row["stars"] or 0), newest, 0))
+        about[name] = (*rest, size - len(row["text"]))
+        grams = sets.setdefault(name, set())
+        if not row["vendored"] and not row["path"].endswith("LICENSE"):
+            tokens = token.findall(row["text"])
+            grams.update(tuple(tokens[at : at + 5]) for at in range(len(tokens) - 4))
+    names = list(sets)
+    alike = np.array(
+        [[len(sets[a] & sets[b]) >= jaccard * len(sets[a] | sets[b]) for a in names] for b in names]
+    )
+    labels = scipy.sparse.csgraph.connected_components(alike, directed=False)[1]
+    near = set()
+    for label in set(labels):
+        members = sorted((about[n], n) for n, at in zip(names, labels, strict=True) if at == label)
+        near |= {name for _, name in members[1:]}
+    inside = set()
+    for name in sorted(set(names) - near, key=lambda n: (about[n][0], -len(sets[n]))):
+        before = [n for n in names if n not in near | inside | {name}]
+        before = [n for n in before if (about[n][0], -len(sets[n])) < (about[name][0], -len(sets[name]))]
+        if any(len(sets[name] & sets[other]) >= containment * len(sets[name]) for other in before):
+            inside.add(name)
+    return near, inside
+
+
+def test_repositories_that_go_are_those_of_comparing_all_with_all(work, tmp_path):
+    draw = random.Random(0)
+    repositories = []
+    for number in range(80):
+        pool = [f"f{draw.randrange(8)}-{n}" for n in range(30)]
+        files = own(*draw.sample(pool, draw.randrange(2, 12)))
+        if repositories and draw.random() < 0.5:  # a fork, of which some files are left out and others edited
+            source = draw.choice(repositories)
+            files = {f"moved/{row['path']}": row["text"] for row in source if draw.random() < 0.9}
+            files |= own(*draw.sample(pool, draw.randrange(3)))
+            for path in draw.sample(sorted(files), len(files) // 4):
+                files[path] += text(f"{number} {path}", count=draw.randrange(1, 60))
+        files |= {f"vendor/{name}": None for name in draw.sample(pool, draw.randrange(3))}
+        files |= {"LICENSE": GPL} if draw.random() < 0.5 else {}
+        when = draw.choice(
+            [None, *(datetime.datetime(2020, 1, 1 + day, tzinfo=datetime.UTC) for day in range(28))]
+        )
+        stars = draw.choice([None, 0, 1])
+        repositories.append(repository(f"{number:03}", files, stars=stars, updated=when))
+    rows = list(itertools.chain(*repositories))
+    near, inside = whole_repositories(rows, 0.8, 0.75)
+    assert len(near) > 5 and len(inside) > 5
+    parts = [list(itertools.chain(*repositories[part::4])) for part in range(4)]
+    before = dataset(tmp_path / "in", parts, FILE)
+    stage = deduplicate(work, "out", before, CodeDeduplicateSection(bands=40, rows=3), 0, "repository")
+    found = outcome(tmp_path / "work/out")
+    assert {name for name, (reason, _) in found.items() if reason == "near_duplicate"} == near
+    assert {name for name, (reason, _) in found.items() if reason == "contained_repository"} == inside
+    # Whole or not at all.
+    stayed = [row["id"] for row in kept(stage)]
+    assert stayed == [row["id"] for part in parts for row in part if row["repository"] not in near | inside]
+    assert {winner for _, winner in found.values()} <= {row["repository"] for row in kept(stage)}
+
+
+def test_files_of_some_languages_are_compared_one_by_one(work, tmp_path):
+    page = text("page", count=300)
+    rows = [
+        {
+            "id": f"{name}{path}",
+            "source": "r",
+            "repository": name,
+            "path": path,
+            "language": language,
+            "text": content,
+            "stars": stars,
+        }
+        for name, stars in (("a", 1), ("b", 5))
+        for path, language, content in (
+            ("main.py", "Python", text("same")),
+            ("index.html", "HTML", f"{page} {name}"),
+            ("copy/what", None, text("what")),
+            ("what", None, text("what")),
+        )
+    ]
+    before = dataset(tmp_path / "in", [rows[:2], rows[2:]], FILE)
+    for number, (chosen, gone) in enumerate(
+        [(["HTML", "Ruby"], {"aindex.html"}), ("unordered", {"aindex.html", "acopy/what", "awhat", "bwhat"})]
+    ):
+        section = CodeDeduplicateSection(file_languages=chosen)
+        languages = file_languages(section)
+        stage = deduplicate(work, f"out{number}", before, section, 0, languages=languages)
+        assert {row["id"] for row in rows} - {row["id"] for row in kept(stage)} == gone
+
+
+def test_a_recipe_has_a_stage_for_files_that_are_compared_one_by_one():
+    stages = [
+        stage_names(load_recipe("quickstart", [f"code.deduplicate.file_languages={value}"]))
+        for value in ("[]", '"unordered"')
+    ]
+    assert set(stages[1]) - set(stages[0]) == {"code_files_deduplicated"}
+    with pytest.raises(LodeError, match="file_languages"):
+        load_recipe("quickstart", ['code.deduplicate.file_languages="ordered"'])
+
+
 def test_lines_that_a_crawl_repeats_go_everywhere(work, tmp_path):
     menu = "Subscribe to our newsletter and follow us on all the usual networks"
     rows = [
@@ -504,3 +707,36 @@ def test_real_near_duplicates_are_found(work, tmp_path, shared_data):
     assert manifest["rows_in"] == manifest["rows_out"] + manifest["rows_dropped"]
     assert manifest["dropped"]["duplicate_url"] > 0 and manifest["dropped"]["near_duplicate"] > 0
     assert min(row["jaccard"] or 1 for row in rows_of(tmp_path / "work/out/clusters")) >= 0.8
+
+
+def test_real_releases_are_found_and_what_is_vendored_stays(work, tmp_path, shared_data):
+    from corpus.repositories import read_repository
+
+    names = (
+        "requests-2.31.0",
+        "requests-2.32.3",
+        "axios-1.6.8",
+        "axios-1.7.2",
+        "pip-24.0",
+        "rich-13.7.1",
+        "thor-1.2.1",
+    )
+    parts = [
+        [
+            {**row, "vendored": row["vendored"] or "/_vendor/" in row["path"]}
+            for row in read_repository(str(shared_data / "repos" / f"{name}.tar.gz"), "s")
+            if row["reason"] is None and not row["path"].startswith("dist/")
+        ]
+        for name in names
+    ]
+    rows = [[{name: row.get(name) for name in FILE.names} for row in part] for part in parts]
+    stage = deduplicate(
+        work, "out", dataset(tmp_path / "in", rows, FILE), CodeDeduplicateSection(), 0, "repository"
+    )
+    assert outcome(tmp_path / "work/out") == {
+        "requests-2.31.0": ("near_duplicate", "requests-2.32.3"),
+        "axios-1.6.8": ("near_duplicate", "axios-1.7.2"),
+    }
+    assert [row["id"] for row in kept(stage)] == [
+        row["id"] for number in (1, 3, 4, 5, 6) for row in parts[number]
+    ]
