@@ -21,7 +21,7 @@ from corpus.warc import SPLIT_BYTES
 from filters.normaliser import MAX_CHARS
 from jobs.plan_runs import CODE, MINING, PACKING, SERIAL, WEB, Amounts, Run, Settings
 from jobs.recipe import Recipe
-from jobs.repositories import REPOSITORIES_PER_PART
+from jobs.repository_inputs import parts_of
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12, "P": 10**15}
 # A gzip member with a page's headers and nothing else has some 300 bytes; crawlers cut bodies at 1 MB or so.
@@ -335,7 +335,7 @@ def estimate(rates: Rates, s: Settings, load: Load, split_bytes: int = SPLIT_BYT
     stages = flow(rates, s, load)
     found = []
     web_parts = math.ceil(load.bytes / split_bytes)
-    code_parts = math.ceil(load.repositories / REPOSITORIES_PER_PART)
+    code_parts = parts_of(load.repositories, load.repository_bytes)
     for stage, a in ((name, stages[name]) for name in MODELS if name in stages):
         model = MODELS[stage]
         seconds = rates.cost("core_seconds", model.work, stage, a, s)
@@ -447,7 +447,9 @@ def plan(
     words = rates.words(trained, settings) if trained else 0.0
     worker = rates.worker_bytes()
     held = settings.scorers_held(words) if trained else 0.0
-    driver = settings.model_bytes(words) if trained else 0.0  # in a process of its own; one is trained at a time
+    driver = (
+        settings.model_bytes(words) if trained else 0.0
+    )  # in a process of its own; one is trained at a time
     signed = by_name.get("deduplicated")
     total = {
         "core_seconds": sum(e.core_seconds for e in stages),

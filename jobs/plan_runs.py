@@ -13,11 +13,13 @@ from pydantic import ValidationError
 
 from corpus import storage
 from corpus.errors import LodeError
+from corpus.file_tables import table_files
 from corpus.manifests import dict_of, is_stale_round, read, round_number
 from corpus.repositories import repository_paths
 from jobs.deduplicate import minhash_of
 from jobs.engine import limited
 from jobs.recipe import Recipe, Source
+from jobs.repository_inputs import places
 from jobs.web import is_installed
 
 MINING = ("mining/seeds", "mining/examples", "mining/models", "mining/scores", "mining/statistics")
@@ -253,10 +255,12 @@ def repository_bytes(recipe: Recipe, found: dict[str, Any]) -> int:
     """Bytes of the archives, or of the files of folders, that repositories were read from."""
     total = 0
     for source in recipe.repositories.values():
-        paths = limited(repository_paths(source.input), source.limit, recipe.seed)
+        tables, others = places(source)
+        paths = limited(repository_paths(others), source.limit, recipe.seed)
         if any(map(is_installed, paths)):
             return found["files"]["bytes"]  # of packages: what was read of them
-        total += sum(storage.size(file) for file in storage.expand(paths))
+        files = [file for path in tables for file in table_files(path)]
+        total += sum(storage.size(file) for file in [*files, *(storage.expand(paths) if paths else [])])
     return total
 
 
