@@ -24,6 +24,8 @@ DEPENDENCIES = (
     'STRUCT("source" VARCHAR, "target" VARCHAR, "kind" VARCHAR, "guarded" BOOLEAN, "confidence" DOUBLE)[]'
 )
 UNPARSED = 'STRUCT("path" VARCHAR, "reason" VARCHAR)[]'
+DROPS = 'STRUCT("stage" VARCHAR, "reason" VARCHAR, "files" BIGINT, "bytes" BIGINT, "edges_lost" BIGINT)[]'
+LOST = 'STRUCT("source" VARCHAR, "target" VARCHAR, "stage" VARCHAR, "reason" VARCHAR)[]'
 SPANS = 'STRUCT("id" VARCHAR, "source" VARCHAR, "start" INTEGER, "length" INTEGER)[]'
 
 # The columns that a view has at any rate; those of a missing stage, or of an older one, are null.
@@ -31,6 +33,7 @@ DOCUMENTS = dict.fromkeys(
     ("stage", "id", "text", "source", "url", "domain", "language", "repository", "path", "title", "target"),
     TEXT,
 ) | {"formulas": INTEGER, "code_blocks": INTEGER, "score": REAL, "collected_by": TEXT, "licence": TEXT}
+DOCUMENTS["size"] = INTEGER  # bytes, of a file
 REPOSITORIES = DOCUMENTS | {
     "files": FILES,
     "edges": INTEGER,
@@ -38,6 +41,7 @@ REPOSITORIES = DOCUMENTS | {
     "order": TEXT,
     "dependencies": DEPENDENCIES,
     "unparsed": UNPARSED,
+    "stubs": FILES,
 }
 FATES = dict.fromkeys(("stage", "id", "reason", "winner", "corpus"), TEXT)
 FATES |= dict.fromkeys(("jaccard", "containment"), REAL)
@@ -45,7 +49,11 @@ COLUMNS: dict[str, dict[str, str]] = {
     "documents": DOCUMENTS,
     "corpus": DOCUMENTS,
     "repositories": REPOSITORIES,
-    "dropped": dict.fromkeys(("stage", "id", "url", "path", "reason", "detail"), TEXT),
+    "dropped": dict.fromkeys(("stage", "id", "url", "source", "repository", "path", "language"), TEXT)
+    | {"size": INTEGER, "reason": TEXT, "detail": TEXT},
+    "accounts": {"stage": TEXT, "source": TEXT, "repository": TEXT}
+    | dict.fromkeys(("files", "kept", "edges", "edges_lost", "stubs"), INTEGER)
+    | {"decision": TEXT, "dropped": DROPS, "lost": LOST},
     "clusters": FATES | {"cluster": INTEGER},
     "matches": FATES,
     "repeated_lines": {"stage": TEXT, "line": TEXT, "times": INTEGER},
@@ -81,6 +89,9 @@ DERIVED = {
     "edges": """
         SELECT stage, repository, d.source, d.target, d.kind, d.guarded, d.confidence
         FROM (SELECT stage, repository, unnest(dependencies) AS d FROM repositories)""",
+    "lost_dependencies": """
+        SELECT stage, repository, d.source, d.target, d.stage AS dropped_at, d.reason
+        FROM (SELECT stage, repository, unnest(lost) AS d FROM accounts)""",
     "shard_documents": """
         SELECT stage, file, row, d.id, d.source, d.start, d.length
         FROM (SELECT stage, file, row, unnest(documents) AS d FROM shards)""",
@@ -105,9 +116,9 @@ def open_work(path: str, threads: int | None = None) -> duckdb.DuckDBPyConnectio
 
     Views: `stages`, `documents` (every stage's), `corpus` (the documents that the mixture is drawn from),
     `dropped`, `mining_rounds`, `scores`, `domains`, `paths`, `clusters`, `matches`, `repeated_lines`, `contamination`,
-    `unusable`, `repositories`, `edges`, `windows`, `shards`, `shard_documents`, `training`, `evaluation` and
-    `problems`: what is damaged or unfinished, and is left out of the others. A stage that is not there gives no rows;
-    its columns are there all the same.
+    `unusable`, `repositories`, `edges`, `accounts` (a repository's files and lost dependencies), `lost_dependencies`,
+    `windows`, `shards`, `shard_documents`, `training`, `evaluation` and `problems`: what is damaged or unfinished, and
+    is left out of the others. A stage that is not there gives no rows; its columns are there all the same.
 
     Args:
         path: local, or any fsspec URL; DuckDB then reads through fsspec.
@@ -276,6 +287,8 @@ def selects(dataset: Dataset) -> list[tuple[str, str]]:
         return [("dropped", of_stage(base))]
     if last in ("clusters", "matches") and {"cluster", "winner"} <= has:
         return [(last, of_stage(base))]
+    if last == "accounts" and {"kept", "edges_lost"} <= has:
+        return [(last, of_stage(base))]
     if last == "lines" and {"line", "times"} <= has:
         return [("repeated_lines", of_stage(base))]
     if last in ("contamination", "unusable") and {"benchmark", "item"} <= has:
@@ -310,7 +323,7 @@ def selects(dataset: Dataset) -> list[tuple[str, str]]:
 
 
 # Columns of repositories only; lists of structures that `documents` has no use for.
-NESTED = ("files", "dependencies", "unparsed")
+NESTED = ("files", "dependencies", "unparsed", "stubs")
 
 
 def final_stages(datasets: list[Dataset], found: Manifests) -> set[str]:

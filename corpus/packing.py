@@ -110,7 +110,7 @@ class Chunks:
         text = row["text"] or ""
         ids, starts = tokenizer.encode_with_offsets(text)
         files = row.get("files") or []
-        seams = sorted(file["start"] for file in files)
+        seams = sorted(span["start"] for span in [*files, *(row.get("stubs") or [])])
         ranges = windows(text, starts, self.sequence_length - OVERHEAD, seams)
         for number, (first, end) in enumerate(ranges):
             left = starts[first] if first < len(starts) else len(text)

@@ -2,13 +2,24 @@
 
 from corpus import installed, storage
 from corpus.errors import LodeError
-from corpus.repositories import repository_paths
 from corpus.tokens import TextTokenizer
-from jobs import contamination, mine, model, pack, repositories, web
-from jobs.deduplicate import deduplicate
+from filters.personal_data import rules_of
+from jobs import (
+    code_quality,
+    contamination,
+    mine,
+    model,
+    pack,
+    personal_data,
+    repositories,
+    repository_documents,
+    web,
+)
+from jobs.deduplicate import deduplicate, file_languages
 from jobs.engine import Stage, Work
 from jobs.pack import Part
 from jobs.recipe import Recipe, nearest
+from jobs.repository_inputs import understood
 from jobs.web import is_installed
 
 
@@ -24,8 +35,12 @@ def stage_names(recipe: Recipe) -> list[str]:
         names += ["deduplicated"] if recipe.deduplicate else []
         names += ["decontaminated"] if recipe.decontaminate else []
     if recipe.repositories:
-        names += ["files", "code_rules", "code_deduplicated"]
+        names += ["files", "code_rules"]
+        names += ["code_quality"] if recipe.code.quality else []
+        names += ["code_deduplicated"]
+        names += ["code_files_deduplicated"] if recipe.code.deduplicate.file_languages else []
         names += ["code_decontaminated"] if recipe.decontaminate else []
+        names += ["personal_data"] if recipe.code.personal_data else []
         names += ["repositories"]
     names += ["tokenizer", "tokenized", "heldout", "shards"]
     return names + (["run", "evaluation", "run/hf"] if recipe.train else [])
@@ -75,7 +90,11 @@ def check_inputs(recipe: Recipe) -> None:
         else:
             storage.expand([path])
     for source in recipe.repositories.values():
-        repository_paths(source.input)
+        understood(source)
+    if recipe.repositories and recipe.code.quality:
+        code_quality.screening(recipe.code.quality)
+    if recipe.repositories and recipe.code.personal_data:
+        rules_of(recipe.code.personal_data.rules)
     if recipe.decontaminate:
         contamination.benchmark_index(recipe.decontaminate)
     if recipe.tokenizer.path:
@@ -97,11 +116,27 @@ def web_stages(work: Work, recipe: Recipe, done) -> list[Part]:
 
 def code_stages(work: Work, recipe: Recipe, done) -> list[Part]:
     section = recipe.code
-    stage = done(repositories.files(work, recipe.repositories, recipe.seed), "files")
-    stage = done(repositories.code_rules(work, stage, section), "code_rules")
+    way: list[Stage] = []
+
+    def step(stage: Stage, name: str) -> Stage:
+        way.append(stage)
+        return done(stage, name)
+
+    stage = step(repositories.files(work, recipe.repositories, recipe.seed), "files")
+    stage = step(repositories.code_rules(work, stage, section), "code_rules")
+    if section.quality:
+        stage = step(code_quality.code_quality(work, stage, section.quality), "code_quality")
     stage = deduplicate(work, "code_deduplicated", stage, section.deduplicate, recipe.seed, "repository")
-    done(stage, "code_deduplicated")
+    step(stage, "code_deduplicated")
+    if languages := file_languages(section.deduplicate):
+        # Earlier corpora are compared by repository.
+        alone = section.deduplicate.model_copy(update={"against": []})
+        name = "code_files_deduplicated"
+        stage = step(deduplicate(work, name, stage, alone, recipe.seed, languages=languages), name)
     if recipe.decontaminate:
         stage = contamination.decontaminate(work, "code_decontaminated", stage, recipe.decontaminate, "files")
-        done(stage, "code_decontaminated")
-    return [Part(done(repositories.repositories(work, stage, section, recipe.seed), "repositories"), None)]
+        step(stage, "code_decontaminated")
+    if section.personal_data:
+        stage = step(personal_data.personal_data(work, stage, section.personal_data), "personal_data")
+    stage = repository_documents.repositories(work, stage, section, recipe.seed, way=tuple(way))
+    return [Part(done(stage, "repositories"), None)]

@@ -246,6 +246,27 @@ def repositories(facts: Facts) -> Section:
         "kinds": kinds[:8],
         "unparsed": unparsed[:8],
         "largest": facts.answer("repositories")[:12],
+        **drops_of_repositories(facts),
+    }
+
+
+def drops_of_repositories(facts: Facts) -> dict[str, Any]:
+    """Files and dependencies that repositories lost, of those of which something stays, by reason."""
+    alive = "FROM accounts WHERE decision <> 'dropped'"
+    (total,) = facts.rows(
+        "SELECT count(*) AS repositories, sum(files)::BIGINT AS files, sum(kept)::BIGINT AS kept, "
+        "sum(edges)::BIGINT AS edges, sum(edges_lost)::BIGINT AS edges_lost, sum(stubs)::BIGINT AS stubs, "
+        f"count(*) FILTER (edges_lost > 0) AS with_losses {alive}"
+    )
+    reasons = facts.rows(
+        "SELECT d.stage, d.reason, sum(d.files)::BIGINT AS files, sum(d.bytes)::BIGINT AS bytes, "
+        f"sum(d.edges_lost)::BIGINT AS edges_lost FROM (SELECT unnest(dropped) AS d {alive}) "
+        "GROUP BY ALL ORDER BY files DESC, d.stage, d.reason"
+    )
+    return {
+        "whole": total if total["files"] else None,
+        "reasons": reasons[:12],
+        "more_reasons": len(reasons[12:]),
     }
 
 

@@ -12,6 +12,7 @@ from corpus.packing import CHUNK, SEQUENCE
 from corpus.schema import DOCUMENT, DROPPED
 from jobs.deduplicate import FATE, LINE
 from pretrain.metrics import SCHEMA as METRICS
+from repo_ordering.document import ACCOUNT, DROPS
 
 HOSTILE = (
     "</pre><script>alert(1)</script><img src=x onerror=alert(2)> \u202egpj.exe\u202c \x07 {{ 7 * 7 }} "
@@ -173,8 +174,17 @@ class TinyWork:
              "path": f"tool/{name}.py"}
             for k, name in ((1, "a"), (2, "b"))
         ]  # fmt: skip
-        parquet(self.folder / "files" / "part-00000.parquet", files, DOCUMENT)
-        self.manifest("files", 3, {"binary": 1}, [], unit="files")
+        files[1] |= {"size": 12, "licence": "MIT"}
+        files.append(files[1] | {"id": "f3", "path": "tool/c.py", "size": 70, "licence": None})
+        schema = pa.schema([*DOCUMENT, ("size", pa.int64()), ("licence", pa.string())])
+        parquet(self.folder / "files" / "part-00000.parquet", files, schema)
+        self.manifest("files", 4, {"binary": 1}, [], unit="files")
+        lost = {"source": "shelf", "repository": "tool", "reason": "binary", "path": "tool/x.bin", "size": 5}
+        parquet(self.folder / "files" / "dropped" / "part-00000.parquet", [lost | {"id": "f4"}], DROPPED)
+        lost |= {"id": "f3", "reason": "line_too_long", "path": "tool/c.py", "language": "Python", "size": 70}
+        parquet(self.folder / "code_rules" / "part-00000.parquet", files[:2], schema)
+        parquet(self.folder / "code_rules" / "dropped" / "part-00000.parquet", [lost], DROPPED)
+        self.manifest("code_rules", 3, {"line_too_long": 1}, ["files"], unit="files")
         edge = {
             "source": "tool/b.py",
             "target": "tool/a.py",
@@ -190,7 +200,20 @@ class TinyWork:
             "dependencies": [edge], "unparsed": [{"path": "tool/b.py", "reason": "too_deep"}],
         }  # fmt: skip
         parquet(self.folder / "repositories" / "part-00000.parquet", [row], ORDERED)
-        self.manifest("repositories", 2, {}, ["files"], unit="files", rows_written=1)
+        drops = [
+            dict(zip(DROPS, drop, strict=True))
+            for drop in [("files", "binary", 1, 5, 0), ("code_rules", "line_too_long", 1, 70, 1)]
+        ]
+        lost = {
+            "source": "tool/b.py",
+            "target": "tool/c.py",
+            "stage": "code_rules",
+            "reason": "line_too_long",
+        }
+        account = {"source": "shelf", "repository": "tool", "files": 4, "kept": 2, "dropped": drops, "edges": 2,
+                   "edges_lost": 1, "lost": [lost], "decision": "kept", "stubs": 0}  # fmt: skip
+        parquet(self.folder / "repositories" / "accounts" / "part-00000.parquet", [account], ACCOUNT)
+        self.manifest("repositories", 2, {}, ["code_rules"], unit="files", rows_written=1)
 
     def packed(self) -> None:
         chunk = {"chunk": 0, "last": True, "text": "t", "regions": None, "tokens": [7, 8, 9]}

@@ -5,8 +5,9 @@ WITH named AS (
     WHERE url ILIKE getvariable('pattern') OR path ILIKE getvariable('pattern')
        OR repository ILIKE getvariable('pattern')
     UNION
-    SELECT id, coalesce(url, path) FROM dropped
+    SELECT id, coalesce(url, repository || '/' || path, path, repository) FROM dropped
     WHERE url ILIKE getvariable('pattern') OR path ILIKE getvariable('pattern')
+       OR repository ILIKE getvariable('pattern')
 ), wanted AS (
     SELECT id, max(name) AS name FROM named GROUP BY id
 ), fates AS (

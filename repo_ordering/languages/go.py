@@ -172,6 +172,18 @@ def resolve(facts: Mapping[str, dict], files: Mapping[str, SourceFile]) -> Itera
                 yield Edge(path, target, "symbol", guarded, confidence)
 
 
+def names_written(facts: dict) -> tuple[set[str], set[str]]:
+    """Names in a file: those that stand alone, and those selected from something."""
+    return set(facts["names"]), {member for _, member in facts["selected"]}
+
+
+def names_used(path: str, facts: dict, written: tuple[set[str], set[str]]) -> list[str]:
+    """Declarations of the file that another one names."""
+    alone, selected = written
+    found = [name for name in facts["declares"] if name in alone or name in selected]
+    return found + [name for name in facts["members"] if name in selected]
+
+
 class _Package:
     """What the files of one folder declare."""
 

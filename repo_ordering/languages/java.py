@@ -103,6 +103,17 @@ def resolve(facts: Mapping[str, dict], files: Mapping[str, SourceFile]) -> Itera
                 yield Edge(path, target, "symbol")
 
 
+def names_written(facts: dict) -> set[str]:
+    """Names in a file that may be types: those it uses and those it imports."""
+    named = {part for use in facts["uses"] for part in use.split(".")}
+    return named | {name.rpartition(".")[2] for name, _, _ in facts["imports"]}
+
+
+def names_used(path: str, facts: dict, written: set[str]) -> list[str]:
+    """Top-level types of the file that another one names."""
+    return [name for name in facts["types"] if name in written]
+
+
 def _longest(name: str, declared: Mapping[str, str]) -> str | None:
     """The file of the type that a qualified name, or its longest prefix, stands for."""
     while name:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from repo_ordering.edges import Edge, SourceFile
 
 SUFFIXES = (".py", ".pyi")
+MOST_NAMES = 64  # of one module, as far as they are told
 
 # Strings and comments are blanked before any statement is looked for. Possessive quantifiers keep this linear
 # on hostile text; an unterminated string runs to the end of the file, or of the line.
@@ -80,6 +81,23 @@ def resolve(facts: Mapping[str, list], files: Mapping[str, SourceFile]) -> Itera
             root = modules.root_of(first, path)
             if root is not None:
                 yield from modules.edges(path, posixpath.join(root, *rest), names)
+
+
+def names_written(facts: list) -> dict[str, list[str]]:
+    """Names that a file imports from modules, by the modules' last names; "" is the package it is in."""
+    found: dict[str, list[str]] = {}
+    for _, module, names in facts:
+        held = found.setdefault(module.rpartition(".")[2], [])
+        held += [name for name in names[:MOST_NAMES] if name != "*" and len(held) < MOST_NAMES]
+    return found
+
+
+def names_used(path: str, facts: list, written: dict[str, list[str]]) -> list[str]:
+    """Names that a file imports from the module at `path`."""
+    folder, _, last = path.rpartition(".")[0].rpartition("/")
+    if last != "__init__":
+        return written.get(last, [])
+    return written.get(posixpath.basename(folder), []) + written.get("", [])
 
 
 class _Modules:

@@ -319,6 +319,17 @@ class _Crates:
         return [], None
 
 
+def names_written(facts: dict) -> set[str]:
+    """Segments of the paths in a file."""
+    return {segment for _, path, *_ in [*facts["uses"], *facts["paths"]] for segment in path}
+
+
+def names_used(path: str, facts: dict, written: set[str]) -> list[str]:
+    """Items and macros of the file that another one names."""
+    items = [name for scope, name in facts["items"] if not scope and name in written]
+    return items + [name for name in facts["macros"] if f"{name}!" in written]
+
+
 def _crate_name(manifest: str) -> str | None:
     try:
         name = tomllib.loads(manifest)["package"]["name"]

@@ -29,6 +29,8 @@ VIEWS = [
     "contamination",
     "repositories",
     "edges",
+    "accounts",
+    "lost_dependencies",
     "windows",
     "shards",
     "shard_documents",
@@ -51,7 +53,7 @@ def test_every_stage_is_a_view(work):
     connection = open_work(str(work), 2)
     found = {view: query(connection, f"SELECT count(*) FROM {view}")[1][0][0] for view in VIEWS}
     manifests = list(work.glob("**/_lode.json"))
-    stages = ["pages", "mined", "deduplicated", "files", "repositories"]
+    stages = ["pages", "mined", "deduplicated", "files", "code_rules", "repositories"]
 
     def whole(*folders: str) -> int:
         files = [file for folder in folders for file in (work / folder).glob("*.parquet")]
@@ -70,6 +72,8 @@ def test_every_stage_is_a_view(work):
         "contamination": 1,
         "repositories": 1,
         "edges": 1,
+        "accounts": 1,
+        "lost_dependencies": 1,
         "windows": 3,
         "shards": 1,
         "shard_documents": 2,
@@ -161,7 +165,7 @@ def test_every_question_has_an_answer_in_a_whole_folder(work):
     for name, question in statistics().items():
         assert question.question.endswith((".", "?", ")")), name
         assert statistic(connection, name, "%/m/p%")[1], name
-    with pytest.raises(LodeError, match="no such question; there are contamination, domains,"):
+    with pytest.raises(LodeError, match="no such question; there are accounts, bytes_by_licence,"):
         statistic(connection, "nonsense")
 
 
@@ -170,6 +174,36 @@ def test_why_tells_a_pages_way(work):
     assert [row[1:5] for row in found] == [
         ("pages", "kept", None, None),
         ("mined", "dropped", "not_collected", "math 0.1"),
+    ]
+
+
+def test_what_became_of_the_files_of_a_repository(work):
+    connection = open_work(str(work), 2)
+    assert query(
+        connection,
+        "SELECT path, stage, reason FROM dropped WHERE source = 'shelf' AND repository = 'tool' ORDER BY path",
+    )[1] == [("tool/c.py", "code_rules", "line_too_long"), ("tool/x.bin", "files", "binary")]
+    assert statistic(connection, "dropped_files")[1] == [
+        ("tool", "code_rules", "line_too_long", 1, 70, "tool/c.py"),
+        ("tool", "files", "binary", 1, 5, "tool/x.bin"),
+    ]
+    assert statistic(connection, "accounts")[1] == [
+        ("repositories", "tool", 4, 2, 2, "binary 1, line_too_long 1", 2, 1, 0, "kept")
+    ]
+    assert statistic(connection, "lost_dependencies")[1] == [
+        ("repositories", "tool", "tool/c.py", "code_rules", "line_too_long", 1, "tool/b.py")
+    ]
+    assert [row[1] for row in statistic(connection, "why", "tool")[1] if row[2] == "dropped"] == [
+        "code_rules",
+        "files",
+    ]
+
+
+def test_bytes_of_each_language_and_licence(work):
+    """Each file once, though several stages hold it; the first has no size, as files from elsewhere."""
+    assert statistic(open_work(str(work), 2), "bytes_by_licence")[1] == [
+        ("Python", None, 2, 70, 1, 0),
+        ("Python", "MIT", 1, 12, 1, 12),
     ]
 
 
@@ -196,7 +230,7 @@ def test_damaged_files_are_named_and_left_out(tmp_path):
         "repositories/_lode.json",
     }
     assert query(connection, "SELECT count(*) FROM documents WHERE stage = 'pages'")[1] == [(2,)]
-    assert query(connection, "SELECT count(*) FROM documents WHERE stage = 'files'")[1] == [(2,)]
+    assert query(connection, "SELECT count(*) FROM documents WHERE stage = 'files'")[1] == [(3,)]
     assert query(connection, "SELECT count(*) FROM stages WHERE stage IN ('files', 'repositories')")[1] == [
         (0,)
     ]
@@ -254,6 +288,7 @@ def test_columns_of_a_wrong_type_are_null_and_a_part_without_one_is_named(tmp_pa
     pq.write_table(pq.read_table(scores).drop_columns(["url"]), scores)
     connection = open_work(str(work), 2)
     assert query(connection, "SELECT stage, typeof(language) FROM documents WHERE id IN ('f1', 'r1')")[1] == [
+        ("code_rules", "VARCHAR"),
         ("files", "VARCHAR"),
         ("repositories", "VARCHAR"),
     ]

@@ -1,7 +1,7 @@
 import pytest
 
 from corpus.errors import LodeError
-from jobs.recipe import load_recipe, recipe_names
+from jobs.recipe import CodeSection, load_recipe, recipe_names
 from tests.jobs.conftest import RECIPE
 
 
@@ -83,3 +83,12 @@ def test_what_is_no_recipe_is_said_so(tmp_path):
         load_recipe("quikstart")
     with pytest.raises(LodeError, match="this is a folder"):
         load_recipe(str(tmp_path))
+
+
+def test_a_recipe_refuses_rules_that_cannot_be_understood(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text("max_lin = 5\n")
+    assert CodeSection(rules="strict").rules == "strict"
+    for rules, says in (("starcoder", "no such set"), (str(path), "no key 'max_lin'")):
+        with pytest.raises(LodeError, match=says):
+            CodeSection(rules=rules)

@@ -170,7 +170,11 @@ def test_numbers_of_the_sections(page):
     mining = [text_of(row, "./*") for row in tree.xpath("//section[@id='mining']/div//tbody/tr")]
     assert [row[:3] for row in mining] == [["1", "2", "0.0 %"], ["2", "3", "66.7 %"]]
     assert "the limit of 2 rounds" in text_of(tree, "//section[@id='mining']/p")[0]
-    assert "for 100.0 % of 1 dependencies" in text_of(tree, "//section[@id='repositories']/p")[0]
+    said = text_of(tree, "//section[@id='repositories']/p")
+    assert "for 100.0 % of 1 dependencies" in said[0]
+    assert said[-1].startswith("2 of the 4 files of 1 repository stay. 1 of 2 dependencies, in 1 repository,")
+    lost = [text_of(row, "./*") for row in tree.xpath("//section[@id='repositories']/div[last()]//tbody/tr")]
+    assert lost == [["line too long", "code_rules", "1", "70 B", "1"], ["binary", "files", "1", "5 B", "0"]]
 
 
 def test_near_duplicates_stand_side_by_side_with_their_differences(page):
