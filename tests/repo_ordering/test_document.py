@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.languages import comment_line
-from corpus.schema import DOCUMENT, document_id, with_verdict
-from repo_ordering.document import OrderRepositories
+from corpus.schema import DOCUMENT, document_id
+from repo_ordering.document import JUDGED, OrderRepositories
 from repo_ordering.order import ORDERS
 
 FILES = {
@@ -35,7 +35,7 @@ def run(rows, transform=None, size=2):
     batches = [pa.RecordBatch.from_pylist(rows[i : i + size], DOCUMENT) for i in range(0, len(rows), size)]
     out = list(transform(iter(batches)))
     for batch in out:
-        assert batch.schema == with_verdict(transform.schema(DOCUMENT))
+        assert batch.schema == JUDGED
     found = [row for batch in out for row in batch.to_pylist()]
     return [r for r in found if not r["reason"]], [r for r in found if r["reason"]]
 

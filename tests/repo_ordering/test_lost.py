@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from benchmarks.repository_graphs import read_archive
 from corpus.packing import regions
-from corpus.schema import document_id, with_verdict
-from repo_ordering.document import ACCOUNT, FILE_ROW, NOT_FILES, OrderRepositories
+from corpus.schema import document_id
+from repo_ordering.document import ACCOUNT, FILE_ROW, JUDGED, NOT_FILES, OrderRepositories
 from repo_ordering.graph import GraphBuilder, SourceFile, repository_graph
 from repo_ordering.order import seeded_key
 
@@ -94,7 +94,7 @@ def run(rows, size=3, **policy):
     accounts = []
     out = []
     for batch in transform(iter(batches), accounts.append):
-        assert batch.schema == with_verdict(transform.schema(FILE_ROW))
+        assert batch.schema == JUDGED
         out += batch.to_pylist()
     assert pa.Table.from_pylist(accounts, ACCOUNT).to_pylist() == accounts
     return [r for r in out if not r["reason"]], [r for r in out if r["reason"]], accounts
