@@ -65,7 +65,7 @@ def rows(path: str, licences: Any = None) -> Iterator[dict[str, Any]]:
 
 
 def read(path: str) -> None:
-    no_language = mock.patch.object(repositories, "language_of", lambda path, text: None)
+    no_language = mock.patch.object(repositories, "language_of", lambda path, text="": None)
     with no_language, mock.patch.object(repositories, "is_vendored", lambda path: False):
         for _ in rows(path):
             pass
