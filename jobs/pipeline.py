@@ -91,6 +91,8 @@ def check_inputs(recipe: Recipe) -> None:
             storage.expand([path])
     for source in recipe.repositories.values():
         understood(source)
+    if recipe.repositories:
+        repositories.licence_policy(recipe.code.licences)
     if recipe.repositories and recipe.code.quality:
         code_quality.screening(recipe.code.quality)
     if recipe.repositories and recipe.code.personal_data:

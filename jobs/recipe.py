@@ -239,7 +239,7 @@ def _licence_policy(allow: str | list[str]) -> str | list[str]:
     try:
         allowed_ids(allow)
     except LodeError as error:
-        raise ValueError(str(error).rstrip(".")) from None
+        raise ValueError(str(error).removeprefix("code.licences.allow: ").rstrip(".")) from None
     return allow
 
 

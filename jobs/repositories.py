@@ -22,7 +22,7 @@ from filters.licences import Licences, RepositoryLicences
 from filters.repository_lists import listed
 from jobs import worker
 from jobs.engine import Account, Stage, Transform, Work, fingerprint_files, spark_schema
-from jobs.recipe import CodeSection, Source
+from jobs.recipe import CodeSection, LicencesSection, Source
 from jobs.repository_inputs import Found, bounds, digest, facts_of, find, grouped
 from jobs.web import is_installed
 from jobs.worker import Counts, Task
@@ -253,15 +253,20 @@ class InTurn:
             yield pa.RecordBatch.from_arrays([*batch.columns, *columns.values()], schema=judged.schema)
 
 
+def licence_policy(section: LicencesSection) -> Licences | None:
+    """None where every file may be used; `LodeError` for a list of opt-outs that cannot be read."""
+    lists = storage.expand(section.opt_out) if section.opt_out else []
+    if not lists and section.allow == "any":
+        return None
+    policy = Licences(section.allow, lists, fingerprint_files(lists))
+    listed(policy.opt_out, policy.mark)
+    return policy
+
+
 def code_rules(work: Work, before: Stage, section: CodeSection) -> Stage:
     """Files that may be used and keep the rules: opt-outs and licences first, then what the file is like."""
     rules = CodeRules(section.rules)
-    lists = storage.expand(section.licences.opt_out) if section.licences.opt_out else []
-    mark = fingerprint_files(lists)
-    policy = None
-    if lists or section.licences.allow != "any":
-        policy = Licences(section.licences.allow, lists, mark)
-        listed(policy.opt_out, mark)  # a list that cannot be read is told of here, once
+    policy = licence_policy(section.licences)
 
     def build(folder: str) -> Account:
         tasks = [Task(part, (path,)) for part, path in enumerate(before.parts)]
@@ -276,5 +281,5 @@ def code_rules(work: Work, before: Stage, section: CodeSection) -> Stage:
     if policy:
         parameters["allow"] = section.licences.allow
         rooms += [*LICENCE_ROOMS, "filters/repository_lists.py"]
-        inputs |= {"opt_out": mark} if lists else {}
+        inputs |= {"opt_out": policy.mark} if policy.opt_out else {}
     return work.stage("code_rules", tuple(rooms), parameters, inputs, build)

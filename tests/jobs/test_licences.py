@@ -7,7 +7,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from corpus.errors import LodeError
-from jobs.recipe import CodeSection, LicencesSection, Source, section_of
+from jobs.pipeline import check_inputs
+from jobs.recipe import CodeSection, LicencesSection, Recipe, Source, section_of
 from jobs.repositories import code_rules, files
 
 BODY = "# a comment that holds letters enough to be taken for the work of a person\n"
@@ -72,3 +73,19 @@ def test_what_may_not_be_used_goes_first(work, shelf, tmp_path):
 def test_a_policy_that_is_none_is_a_sentence():
     with pytest.raises(LodeError, match="'MTI' is no SPDX identifier"):
         section_of(LicencesSection, allow=["MTI"])
+
+
+def test_a_list_that_is_not_there_is_known_before_the_first_stage(tmp_path):
+    (tmp_path / "shelf" / "one").mkdir(parents=True)
+    (tmp_path / "shelf" / "one" / "a.py").write_text("x = 1\n")
+    recipe = Recipe.model_validate(
+        {
+            "name": "r",
+            "sources": {"s": {"kind": "repositories", "input": [f"{tmp_path}/shelf/*"]}},
+            "code": {"licences": {"opt_out": [str(tmp_path / "none.txt")]}},
+            "tokenizer": {"vocabulary_size": 300},
+            "mixture": {"weights": {"s": 1}},
+        }
+    )
+    with pytest.raises(LodeError, match=r"none\.txt: there is no such file"):
+        check_inputs(recipe)
