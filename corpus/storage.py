@@ -6,6 +6,7 @@ import json
 import os
 import posixpath
 import re
+import tomllib
 import uuid
 from collections.abc import Collection, Iterator
 from typing import IO, Any
@@ -190,6 +191,17 @@ def parquet_parts(dataset: str) -> list[str]:
     if not names:
         raise LodeError(f"{dataset}: no Parquet files there; expected a stage's folder, a file or a glob.")
     return sorted(names if is_local(dataset) else (fs.unstrip_protocol(n) for n in names))
+
+
+def read_toml(path: str, where: str) -> dict[str, Any]:
+    """A TOML file that a user wrote; `where` begins the LodeError for one that cannot be read."""
+    try:
+        fs, inside = filesystem(path)
+        return tomllib.loads(fs.cat_file(inside).decode("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise LodeError(f"{where}: not TOML ({error}).") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise LodeError(f"{where}: the file cannot be read ({error}).") from error
 
 
 def read_parquet(path: str, columns: list[str] | None = None, rows: int = 256) -> Iterator[pa.RecordBatch]:

@@ -74,13 +74,7 @@ def limits_of(path: str | None = None) -> dict[str, Any]:
     if path is None:
         return limits
     where = f"code quality {path}"
-    try:
-        fs, inside = storage.filesystem(path)
-        own = tomllib.loads(fs.cat_file(inside).decode("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise LodeError(f"{where}: the file cannot be read ({error}).") from error
-    except tomllib.TOMLDecodeError as error:
-        raise LodeError(f"{where}: not TOML ({error}).") from error
+    own = storage.read_toml(path, where)
     languages = own.pop("languages", {})
     if not isinstance(languages, dict) or not all(isinstance(table, dict) for table in languages.values()):
         raise LodeError(f'{where}: languages holds tables, as in [languages."C++"].')

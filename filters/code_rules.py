@@ -143,13 +143,7 @@ def rule_set(name: str) -> dict[str, Any]:
         raise LodeError(
             f"code rules {name!r}: there is no such set; give {', '.join(sets)} or the path of a .toml file."
         )
-    try:
-        fs, path = storage.filesystem(name)
-        own = tomllib.loads(fs.cat_file(path).decode("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise LodeError(f"code rules {name}: the file cannot be read ({error}).") from error
-    except tomllib.TOMLDecodeError as error:
-        raise LodeError(f"code rules {name}: not TOML ({error}).") from error
+    own = storage.read_toml(name, f"code rules {name}")
     return _with_base(own, sets, f"code rules {name}")
 
 

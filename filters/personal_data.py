@@ -87,13 +87,7 @@ def rules_of(path: str | None = None) -> dict[str, Any]:
     if path is None:
         return rules
     where = f"personal data rules {path}"
-    try:
-        fs, inside = storage.filesystem(path)
-        own = tomllib.loads(fs.cat_file(inside).decode("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise LodeError(f"{where}: the file cannot be read ({error}).") from error
-    except tomllib.TOMLDecodeError as error:
-        raise LodeError(f"{where}: not TOML ({error}).") from error
+    own = storage.read_toml(path, where)
     rules = _over(rules, own, where, "")
     try:
         _compiled(json.dumps(rules))
