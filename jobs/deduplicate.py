@@ -66,7 +66,7 @@ from jobs.signatures import (
     fate_path,
 )
 from jobs.worker import RESULT, Task, by_bucket, part_name, reported
-from repo_ordering.languages import PARSED, SCANNED
+from repo_ordering.languages import MODULES
 
 ROOMS = (
     "corpus/candidates.py",
@@ -203,7 +203,7 @@ def deduplicate(
 def file_languages(section: CodeDeduplicateSection) -> Languages | None:
     """The languages whose files are compared one by one; see docs/duplicates.md."""
     if section.file_languages == "unordered":
-        return Languages(frozenset(SCANNED) | frozenset(PARSED), named=False)
+        return Languages(frozenset(MODULES), named=False)
     return Languages(frozenset(section.file_languages)) if section.file_languages else None
 
 

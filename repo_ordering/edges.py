@@ -1,6 +1,7 @@
 """The words of a repository graph: a file, an edge, a graph."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,6 +11,18 @@ class SourceFile:
     path: str
     language: str | None
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a file: imports as its module's `scan` finds them, symbols as `scan_tree` does.
+
+    Either is None where the module has no such function or the text could not be read so; both are, where no
+    more is known than that there is a file of this path.
+    """
+
+    imports: Any = None
+    symbols: Any = None
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -31,7 +44,10 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Files and dependencies of one repository, both sorted; `unparsed` says why a file has no edges out."""
+    """Files and dependencies of one repository, both sorted.
+
+    `unparsed` names the files of which no more is known than their imports, or nothing at all, and why.
+    """
 
     files: tuple[str, ...]
     edges: tuple[Edge, ...]

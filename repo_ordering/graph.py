@@ -1,12 +1,12 @@
 """A repository's files as a dependency graph."""
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-from repo_ordering.edges import Edge, Graph, SourceFile, merged
-from repo_ordering.languages import MANIFESTS, PARSED, SCANNED
+from repo_ordering.edges import Edge, Facts, Graph, SourceFile, merged
+from repo_ordering.languages import FAMILIES, MANIFESTS, MODULES
 from repo_ordering.parse import ParseFailed, Parser, shared_parser
 
 MAX_FILE_CHARS = 1 << 20  # a longer file is data or generated: it stays in the graph, with no edges out
@@ -20,8 +20,8 @@ def repository_graph(files: Iterable[SourceFile], parser: Parser | None = None) 
     """Dependencies between the files of one repository; edges run from a file to what it depends on.
 
     The same files give the same graph in whatever order they come. Where a path comes twice the text that
-    sorts first counts. A file that cannot be read into facts (too long, too hard to parse) keeps its edges
-    in, loses its edges out and is named in `unparsed` with the reason.
+    sorts first counts. A file that is too long or too hard to parse keeps its edges in and those of its edges
+    out that need no parse; `unparsed` names it with the reason.
     """
     found = GraphBuilder(parser)
     for file in sorted(files, key=lambda file: (file.path, file.text)):
@@ -40,7 +40,7 @@ class GraphBuilder:
     def __init__(self, parser: Parser | None = None, max_absent_chars: int = MAX_ABSENT_CHARS) -> None:
         self._parser = parser
         self._files: dict[str, SourceFile] = {}
-        self._facts: dict[str, dict[str, Any]] = {}
+        self._facts: dict[str, dict[str, Facts]] = {}  # by family
         self._unparsed: dict[str, str] = {}
         self._absent_chars_left = max_absent_chars
 
@@ -49,16 +49,23 @@ class GraphBuilder:
         if file.path in self._files:
             return
         self._files[file.path] = file
-        module = SCANNED.get(file.language) or PARSED.get(file.language)
-        if module is None:
-            return
+        name = MODULES.get(file.language or "")
+        if name is not None:
+            self._facts.setdefault(_family(name), {})[file.path] = self._read(file)
+
+    def _read(self, file: SourceFile) -> Facts:
         if len(file.text) > MAX_FILE_CHARS:
             self._unparsed[file.path] = "file_too_long_to_parse"
-            return
+            return Facts()
+        module = _module(file.language)
+        imports = module.scan(file.text) if hasattr(module, "scan") else None
+        if not hasattr(module, "scan_tree"):
+            return Facts(imports)
         try:
-            self._facts.setdefault(module, {})[file.path] = _facts(module, file, self._parser)
+            return Facts(imports, (self._parser or shared_parser()).scan(file.language, file.text))
         except ParseFailed as failure:
             self._unparsed[file.path] = failure.reason
+            return Facts(imports)
 
     def add_absent(self, path: str, language: str | None, text: str | None = None) -> bool:
         """A file that is not there, after all that are; whether its path was new.
@@ -74,16 +81,12 @@ class GraphBuilder:
                 text = None
         is_manifest = path.rpartition("/")[2] in MANIFESTS
         self._files[path] = SourceFile(path, language, (text or "") if is_manifest else "")
-        # Facts of a language are looked at by files of that language alone.
-        module = SCANNED.get(language) or PARSED.get(language)
-        facts = self._facts.get(module or "")
-        if facts is None:
-            return True
-        if language in SCANNED:
-            facts[path] = []
-        elif text is not None:
-            with contextlib.suppress(ParseFailed):
-                facts[path] = _facts(module, SourceFile(path, language, text), self._parser)
+        # Facts of a family are looked at by its own files alone.
+        facts = self._facts.get(_family(MODULES.get(language or "", "")))
+        if facts is not None:
+            is_read = text is not None and speaks(path, language)
+            facts[path] = self._read(SourceFile(path, language, text)) if is_read else Facts()
+            self._unparsed.pop(path, None)
         return True
 
     def language(self, path: str) -> str | None:
@@ -92,9 +95,8 @@ class GraphBuilder:
     def graph(self) -> Graph:
         """The graph of all files, the absent ones among them."""
         edges: list[Edge] = []
-        for module in sorted(self._facts):
-            resolve = import_module(f"repo_ordering.languages.{module}").resolve
-            edges += resolve(self._facts[module], self._files)
+        for family in sorted(self._facts):
+            edges += _load(family).resolve(self._facts[family], self._files)
         return Graph(tuple(sorted(self._files)), merged(edges), self._unparsed)
 
     def names_used(self, users: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -105,10 +107,9 @@ class GraphBuilder:
         found: dict[str, list[str]] = {}
         written: dict[str, Any] = {}
         for target, sources in users.items():
-            language = self._files[target].language
-            name = SCANNED.get(language) or PARSED.get(language)
-            facts = self._facts.get(name or "", {})
-            module = import_module(f"repo_ordering.languages.{name}") if target in facts else None
+            family = _family(MODULES.get(self._files[target].language or "", ""))
+            facts = self._facts.get(family, {})
+            module = _load(family) if target in facts else None
             names: set[str] = set()
             for source in sources[:MAX_USERS] if hasattr(module, "names_used") else ():
                 if source in facts:
@@ -121,7 +122,9 @@ class GraphBuilder:
 
 def speaks(path: str, language: str | None) -> bool:
     """Whether an absent file's text, and not its path alone, decides what depends on it."""
-    return language in PARSED or path.rpartition("/")[2] in MANIFESTS
+    if path.rpartition("/")[2] in MANIFESTS:
+        return True
+    return language in MODULES and not hasattr(_module(language), "scan")
 
 
 def graph_json(graph: Graph) -> dict[str, list]:
@@ -141,7 +144,13 @@ def graph_json(graph: Graph) -> dict[str, list]:
     }
 
 
-def _facts(module: str, file: SourceFile, parser: Parser | None) -> Any:
-    if file.language in PARSED:
-        return (parser or shared_parser()).scan(file.language, file.text)
-    return import_module(f"repo_ordering.languages.{module}").scan(file.text)
+def _family(module: str) -> str:
+    return FAMILIES.get(module, module)
+
+
+def _module(language: str) -> ModuleType:
+    return _load(MODULES[language])
+
+
+def _load(module: str) -> ModuleType:
+    return import_module(f"repo_ordering.languages.{module}")

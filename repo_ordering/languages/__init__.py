@@ -1,23 +1,33 @@
-"""One small module per language family: what a file imports, declares and uses, and which files that means.
+"""One small module per language: what a file imports, declares and uses, and which files that means.
 
-A module has `LANGUAGES` (Linguist's names) and `resolve(facts, files)`. Facts come from `scan(text)` where a
-scanner is enough, or from `scan_tree(root)` on the tree of `grammar()` where identifiers are needed; those
-run in a child process (see `parse`). Facts are plain JSON values, so that they can cross the pipe. Where they
-tell, `names_used(path, facts, names_written(user))` gives names of the file at `path` that a file with the facts
+A module has one or both of
+- `scan(text)`: what the file imports, found without a parse, in linear time, in this process. A module has it where
+  imports name paths, so that the path alone of a file is enough to depend on it;
+- `scan_tree(root)` with `grammar(language)`: what it declares, imports and refers to, read off its syntax tree in a
+  child process (see `parse`).
+
+Both give plain JSON values; together they are the file's `Facts`. Languages that see each other's names are one
+family, and one module of the family has `resolve(facts, files)`: the edges of the files in `facts`. Where it tells,
+its `names_used(path, facts, names_written(user))` gives names of the file at `path` that a file with the facts
 `user` writes.
 """
 
-SCANNED = {
+# Linguist's name -> the module that reads the language.
+MODULES = {
     "Python": "python",
     "C": "c",
     "C++": "c",
     "Objective-C": "c",
     "Objective-C++": "c",
     "Cuda": "c",
+    "Java": "java",
+    "Go": "go",
+    "Rust": "rust",
     "JavaScript": "javascript",
     "TypeScript": "javascript",
     "TSX": "javascript",
 }
-PARSED = {"Java": "java", "Go": "go", "Rust": "rust"}
+# Module -> the module that resolves for it; itself where none is given.
+FAMILIES: dict[str, str] = {}
 # Files whose text, in whatever language, says what the repository's own packages are called.
 MANIFESTS = {"go.mod", "Cargo.toml", "package.json"}

@@ -9,7 +9,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping
 
-from repo_ordering.edges import Edge, SourceFile
+from repo_ordering.edges import Edge, Facts, SourceFile
 
 _NOISE = re.compile(
     r"""(?P<comment> /\* [^*]*+ (?: \*(?!/) [^*]*+ )*+ (?: \*/ | \Z ) | // (?: [^\n\\]++ | \\. )*+ )
@@ -80,13 +80,13 @@ def scan(text: str) -> list[list]:
     return found
 
 
-def resolve(facts: Mapping[str, list], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
+def resolve(facts: Mapping[str, Facts], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
     """Edges of the files in `facts`; a target may be any file of the repository (`.inc`, `.def`, tables)."""
     by_name: dict[str, list[str]] = {}
     for path in sorted(files):
         by_name.setdefault(posixpath.basename(path), []).append(path)
     for path in sorted(facts):
-        for name, quoted, guarded in facts[path]:
+        for name, quoted, guarded in facts[path].imports or ():
             found = _find(path, name, quoted, by_name, files)
             if found is not None:
                 target, confidence = found

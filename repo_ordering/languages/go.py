@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping
 
-from repo_ordering.edges import Edge, SourceFile
+from repo_ordering.edges import Edge, Facts, SourceFile
 from repo_ordering.trees import text_of, walk
 
 _BINDERS = {
@@ -37,7 +37,7 @@ _PLATFORMS = re.compile(
 )
 
 
-def grammar() -> object:
+def grammar(language: str) -> object:
     """The tree-sitter grammar, imported only where it is used: in the child process."""
     import tree_sitter_go
 
@@ -134,14 +134,15 @@ def _uses(node, own: set[str], names: dict[str, None], selected: dict[tuple[str,
         selected[("" if operand in bound else operand, member)] = None
 
 
-def resolve(facts: Mapping[str, dict], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
+def resolve(facts: Mapping[str, Facts], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
     """Symbol edges between Go files; into a file with a build constraint they are guarded."""
+    known = {path: found.symbols for path, found in facts.items() if found.symbols is not None}
     modules = _module_roots(files)
     packages: dict[str, _Package] = {}
-    for path in sorted(facts):
-        packages.setdefault(posixpath.dirname(path), _Package()).add(path, facts[path])
-    for path in sorted(facts):
-        own = facts[path]
+    for path in sorted(known):
+        packages.setdefault(posixpath.dirname(path), _Package()).add(path, known[path])
+    for path in sorted(known):
+        own = known[path]
         folder = posixpath.dirname(path)
         testing = path.endswith("_test.go")
         imported: dict[str, _Package] = {}
@@ -168,20 +169,22 @@ def resolve(facts: Mapping[str, dict], files: Mapping[str, SourceFile]) -> Itera
                 uses.append((homes.pop(), 0.6))
         for target, confidence in uses:
             if target != path and (testing or not target.endswith("_test.go")):
-                guarded = facts[target]["constrained"] or bool(_PLATFORMS.search(target))
+                guarded = known[target]["constrained"] or bool(_PLATFORMS.search(target))
                 yield Edge(path, target, "symbol", guarded, confidence)
 
 
-def names_written(facts: dict) -> tuple[set[str], set[str]]:
+def names_written(facts: Facts) -> tuple[set[str], set[str]]:
     """Names in a file: those that stand alone, and those selected from something."""
-    return set(facts["names"]), {member for _, member in facts["selected"]}
+    return set(facts.symbols["names"]), {member for _, member in facts.symbols["selected"]}
 
 
-def names_used(path: str, facts: dict, written: tuple[set[str], set[str]]) -> list[str]:
+def names_used(path: str, facts: Facts, written: tuple[set[str], set[str]]) -> list[str]:
     """Declarations of the file that another one names."""
+    if facts.symbols is None:
+        return []
     alone, selected = written
-    found = [name for name in facts["declares"] if name in alone or name in selected]
-    return found + [name for name in facts["members"] if name in selected]
+    found = [name for name in facts.symbols["declares"] if name in alone or name in selected]
+    return found + [name for name in facts.symbols["members"] if name in selected]
 
 
 class _Package:

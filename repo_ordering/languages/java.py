@@ -7,7 +7,7 @@ the file's own types, single-type imports, the package, then imports on demand.
 
 from collections.abc import Iterator, Mapping
 
-from repo_ordering.edges import Edge, SourceFile
+from repo_ordering.edges import Edge, Facts, SourceFile
 from repo_ordering.trees import dotted, text_of, walk
 
 _TYPES = {
@@ -19,7 +19,7 @@ _TYPES = {
 }
 
 
-def grammar() -> object:
+def grammar(language: str) -> object:
     """The tree-sitter grammar, imported only where it is used: in the child process."""
     import tree_sitter_java
 
@@ -63,19 +63,20 @@ def _name_in(node) -> str:
     return next((dotted(child) for child in node.named_children if "identifier" in child.type), "")
 
 
-def resolve(facts: Mapping[str, dict], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
+def resolve(facts: Mapping[str, Facts], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
     """Symbol edges for names used in the code, import edges for single-type imports."""
+    known = {path: found.symbols for path, found in facts.items() if found.symbols is not None}
     declared: dict[str, str] = {}  # qualified name of a top-level type -> file
     members: dict[str, dict[str, str]] = {}  # package -> simple name -> file
-    for path in sorted(facts):
-        package = facts[path]["package"]
-        for name in facts[path]["types"]:
+    for path in sorted(known):
+        package = known[path]["package"]
+        for name in known[path]["types"]:
             qualified = f"{package}.{name}" if package else name
             # The same class in two source sets (multi-release, test fixtures): the first path stands for it.
             members.setdefault(package, {}).setdefault(name, path)
             declared.setdefault(qualified, path)
-    for path in sorted(facts):
-        own = facts[path]
+    for path in sorted(known):
+        own = known[path]
         named: dict[str, str] = {}
         on_demand: list[str] = []
         for name, static, every in own["imports"]:
@@ -103,15 +104,17 @@ def resolve(facts: Mapping[str, dict], files: Mapping[str, SourceFile]) -> Itera
                 yield Edge(path, target, "symbol")
 
 
-def names_written(facts: dict) -> set[str]:
+def names_written(facts: Facts) -> set[str]:
     """Names in a file that may be types: those it uses and those it imports."""
-    named = {part for use in facts["uses"] for part in use.split(".")}
-    return named | {name.rpartition(".")[2] for name, _, _ in facts["imports"]}
+    named = {part for use in facts.symbols["uses"] for part in use.split(".")}
+    return named | {name.rpartition(".")[2] for name, _, _ in facts.symbols["imports"]}
 
 
-def names_used(path: str, facts: dict, written: set[str]) -> list[str]:
+def names_used(path: str, facts: Facts, written: set[str]) -> list[str]:
     """Top-level types of the file that another one names."""
-    return [name for name in facts["types"] if name in written]
+    if facts.symbols is None:
+        return []
+    return [name for name in facts.symbols["types"] if name in written]
 
 
 def _longest(name: str, declared: Mapping[str, str]) -> str | None:

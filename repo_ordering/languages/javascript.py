@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping
 
-from repo_ordering.edges import Edge, SourceFile
+from repo_ordering.edges import Edge, Facts, SourceFile
 
 # Comments, templates and regular expressions are blanked and strings numbered before any import is looked
 # for. A slash opens a regular expression only where no operand can have ended. What is never closed runs to
@@ -62,12 +62,12 @@ def scan(text: str) -> list[str]:
     return list(dict.fromkeys(references + found))
 
 
-def resolve(facts: Mapping[str, list[str]], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
+def resolve(facts: Mapping[str, Facts], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
     """Edges of the files in `facts`, given every file of the repository."""
     packages = _packages(files)
     for path in sorted(facts):
         suffixes = _TYPESCRIPT_FIRST if path.endswith((".ts", ".tsx", ".mts", ".cts")) else _JAVASCRIPT_FIRST
-        for specifier in facts[path]:
+        for specifier in facts[path].imports or ():
             target = _find(path, specifier, suffixes, packages, files)
             if target is not None:
                 yield Edge(path, target)

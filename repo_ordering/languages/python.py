@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from repo_ordering.edges import Edge, SourceFile
+from repo_ordering.edges import Edge, Facts, SourceFile
 
 SUFFIXES = (".py", ".pyi")
 MOST_NAMES = 64  # of one module, as far as they are told
@@ -60,12 +60,13 @@ def _first_words(listing: str) -> list[str]:
     return [re.sub(r"\s", "", word[0]) for word in words if word]
 
 
-def resolve(facts: Mapping[str, list], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
+def resolve(facts: Mapping[str, Facts], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
     """Edges of the Python files in `facts`, given every file of the repository."""
+    known = {path: found.imports or [] for path, found in facts.items()}
     modules = _Modules(path for path in facts if path.endswith(SUFFIXES))
-    modules.name_root(facts)
-    for path in sorted(facts):
-        for level, module, names in facts[path]:
+    modules.name_root(known)
+    for path in sorted(known):
+        for level, module, names in known[path]:
             if level:
                 base = posixpath.dirname(path)
                 for _ in range(level - 1):
@@ -83,16 +84,16 @@ def resolve(facts: Mapping[str, list], files: Mapping[str, SourceFile]) -> Itera
                 yield from modules.edges(path, posixpath.join(root, *rest), names)
 
 
-def names_written(facts: list) -> dict[str, list[str]]:
+def names_written(facts: Facts) -> dict[str, list[str]]:
     """Names that a file imports from modules, by the modules' last names; "" is the package it is in."""
     found: dict[str, list[str]] = {}
-    for _, module, names in facts:
+    for _, module, names in facts.imports or []:
         held = found.setdefault(module.rpartition(".")[2], [])
         held += [name for name in names[:MOST_NAMES] if name != "*" and len(held) < MOST_NAMES]
     return found
 
 
-def names_used(path: str, facts: list, written: dict[str, list[str]]) -> list[str]:
+def names_used(path: str, facts: Facts, written: dict[str, list[str]]) -> list[str]:
     """Names that a file imports from the module at `path`."""
     folder, _, last = path.rpartition(".")[0].rpartition("/")
     if last != "__init__":

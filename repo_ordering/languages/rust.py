@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 
-from repo_ordering.edges import Edge, SourceFile
+from repo_ordering.edges import Edge, Facts, SourceFile
 from repo_ordering.trees import text_of, walk
 
 _ITEMS = {
@@ -24,7 +24,7 @@ _MAX_GLOBS = 64  # glob imports of one module
 _MAX_PLACES = 32  # modules that one file is the text of
 
 
-def grammar() -> object:
+def grammar(language: str) -> object:
     """The tree-sitter grammar, imported only where it is used: in the child process."""
     import tree_sitter_rust
 
@@ -157,19 +157,20 @@ def _use_tree(argument) -> list[tuple[list[str], str]]:
     return leaves
 
 
-def resolve(facts: Mapping[str, dict], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
+def resolve(facts: Mapping[str, Facts], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
     """Import edges for `mod` and `use`, symbol edges for paths in the code."""
-    crates = _Crates(facts, files)
-    for path in sorted(facts):
+    known = {path: found.symbols for path, found in facts.items() if found.symbols is not None}
+    crates = _Crates(known, files)
+    for path in sorted(known):
         for base in crates.placed.get(path, ()):
-            for scope, segments, alias, guarded in facts[path]["uses"]:
+            for scope, segments, alias, guarded in known[path]["uses"]:
                 whole = segments if alias != "*" else [*segments, ""]
                 for target in crates.files_on(base.below(scope), whole):
                     yield Edge(path, target, "import", guarded)
-            for scope, segments, guarded in facts[path]["paths"]:
+            for scope, segments, guarded in known[path]["paths"]:
                 for target in crates.files_on(base.below(scope), segments):
                     yield Edge(path, target, "symbol", guarded)
-            for scope, name, _, inline, guarded in facts[path]["mods"]:
+            for scope, name, _, inline, guarded in known[path]["mods"]:
                 child = base.below(scope).children.get(name)
                 if child is not None and not inline:
                     yield Edge(path, child.file, "import", guarded)
@@ -319,15 +320,17 @@ class _Crates:
         return [], None
 
 
-def names_written(facts: dict) -> set[str]:
+def names_written(facts: Facts) -> set[str]:
     """Segments of the paths in a file."""
-    return {segment for _, path, *_ in [*facts["uses"], *facts["paths"]] for segment in path}
+    return {segment for _, path, *_ in [*facts.symbols["uses"], *facts.symbols["paths"]] for segment in path}
 
 
-def names_used(path: str, facts: dict, written: set[str]) -> list[str]:
+def names_used(path: str, facts: Facts, written: set[str]) -> list[str]:
     """Items and macros of the file that another one names."""
-    items = [name for scope, name in facts["items"] if not scope and name in written]
-    return items + [name for name in facts["macros"] if f"{name}!" in written]
+    if facts.symbols is None:
+        return []
+    items = [name for scope, name in facts.symbols["items"] if not scope and name in written]
+    return items + [name for name in facts.symbols["macros"] if f"{name}!" in written]
 
 
 def _crate_name(manifest: str) -> str | None:

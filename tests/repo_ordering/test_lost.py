@@ -306,7 +306,7 @@ def test_accounts_balance(found, policy, size):
 
 
 def test_nothing_is_parsed_where_no_file_stays(monkeypatch):
-    monkeypatch.setattr("repo_ordering.graph._facts", lambda *_: pytest.fail("parsed"))
+    monkeypatch.setattr("repo_ordering.graph.GraphBuilder._read", lambda *_: pytest.fail("parsed"))
     rows = [row("A.java", "class A {}", "Java", stage="code_rules", reason="too_long")]
     kept, dropped, (account,) = run(rows)
     assert not kept and not dropped
