@@ -2,9 +2,9 @@
 
     python -m benchmarks.repository_graphs [DATA/graphs]
 
-Each NAME.json in the folder lists files and edges of the sources in NAME.tar.gz. Import graphs are scored
-and symbol graphs alike against all our edges. A guarded edge (`#if`) the oracle's build did not take counts
-for neither side, because the oracle saw one configuration.
+Each NAME.json in the folder lists files and edges of the sources in NAME.tar.gz. Import graphs judge our edges of
+kind `import`; symbol graphs those and the ones of kind `symbol`, and the latter alone as well. A guarded edge (`#if`)
+that the oracle's build did not take counts for neither side, because the oracle saw one configuration.
 """
 
 import argparse
@@ -12,9 +12,10 @@ import json
 import pathlib
 import tarfile
 import time
+from collections.abc import Collection
 
 from benchmarks.record import SAMPLE, record
-from repo_ordering.graph import SourceFile, repository_graph
+from repo_ordering.graph import Graph, SourceFile, repository_graph
 from repo_ordering.order import dependency, satisfied, topological
 from repo_ordering.windows import compose, in_window_coverage
 
@@ -38,11 +39,16 @@ def read_archive(path: pathlib.Path) -> list[SourceFile]:
     return files
 
 
-def score(oracle: dict, graph) -> dict[str, float]:
-    """Precision, recall and F1 over the files the oracle lists."""
+def is_symbolic(name: str) -> bool:
+    """Whether an oracle says which names are used, and not which files are imported."""
+    return name.endswith(("-scip", "-javac", "-types")) or name.startswith("rust-")
+
+
+def score(oracle: dict, graph: Graph, kinds: Collection[str]) -> dict[str, float]:
+    """Precision, recall and F1 of edges of some kinds over the files the oracle lists."""
     listed = set(oracle["files"])
     truth = {(a, b) for a, b in oracle["edges"] if a in listed and b in listed}
-    edges = [edge for edge in graph.edges if edge.source in listed and edge.target in listed]
+    edges = [e for e in graph.edges if e.kind in kinds and e.source in listed and e.target in listed]
     ours = {(edge.source, edge.target) for edge in edges}
     sure = {(edge.source, edge.target) for edge in edges if not edge.guarded}
     wrong = len(sure - truth)
@@ -51,6 +57,15 @@ def score(oracle: dict, graph) -> dict[str, float]:
     recall = hits / len(truth) if truth else 1.0
     f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
     return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def accuracy(name: str, oracle: dict, graph: Graph) -> dict[str, float]:
+    """Import oracles judge edges of kind import; symbol oracles the same and those of kind symbol, and these alone."""
+    if not is_symbolic(name):
+        return score(oracle, graph, ["import"]) | dict.fromkeys(("symbol_precision", "symbol_recall"), None)
+    alone = score(oracle, graph, ["symbol"])
+    both = score(oracle, graph, ["import", "symbol"])
+    return both | {"symbol_precision": alone["precision"], "symbol_recall": alone["recall"]}
 
 
 def measure(folder: pathlib.Path, name: str) -> dict:
@@ -76,7 +91,7 @@ def measure(folder: pathlib.Path, name: str) -> dict:
         "graph": name,
         "files": len(oracle["files"]),
         "edges": len(edges),
-        **score(oracle, graph),
+        **accuracy(name, oracle, graph),
         "unparsed": len(graph.unparsed),
         "mb_per_s": sum(len(file.text) for file in parsed) / 1e6 / seconds,
         "files_per_s": len(parsed) / seconds,
@@ -84,6 +99,12 @@ def measure(folder: pathlib.Path, name: str) -> dict:
         "dependency": satisfied(dependency(oracle["files"], edges), edges),
         **windows,
     }
+
+
+def cell(value: object) -> str:
+    if isinstance(value, str):
+        return f"{value:<30}"
+    return f"{'-' if value is None else f'{value:.3f}' if isinstance(value, float) else value:>14}"
 
 
 def main() -> None:
@@ -95,13 +116,7 @@ def main() -> None:
     columns = list(rows[0]) if rows else []
     print(" ".join(f"{column[:14]:>14}" if column != "graph" else f"{column:<30}" for column in columns))
     for row in rows:
-        cells = [row[column] for column in columns]
-        print(
-            " ".join(
-                f"{c:<30}" if isinstance(c, str) else f"{c:14.3f}" if isinstance(c, float) else f"{c:14}"
-                for c in cells
-            )
-        )
+        print(" ".join(cell(row[column]) for column in columns))
     if rows:
         record("repository_graphs", rows, ["lode", "tree-sitter"])
     else:

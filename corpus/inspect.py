@@ -23,6 +23,7 @@ FILES = 'STRUCT("path" VARCHAR, "language" VARCHAR, "start" BIGINT, "end" BIGINT
 DEPENDENCIES = (
     'STRUCT("source" VARCHAR, "target" VARCHAR, "kind" VARCHAR, "guarded" BOOLEAN, "confidence" DOUBLE)[]'
 )
+SAMPLES = 'STRUCT("start" BIGINT, "end" BIGINT)[]'
 UNPARSED = 'STRUCT("path" VARCHAR, "reason" VARCHAR)[]'
 DROPS = 'STRUCT("stage" VARCHAR, "reason" VARCHAR, "files" BIGINT, "bytes" BIGINT, "edges_lost" BIGINT)[]'
 LOST = 'STRUCT("source" VARCHAR, "target" VARCHAR, "stage" VARCHAR, "reason" VARCHAR)[]'
@@ -42,6 +43,11 @@ REPOSITORIES = DOCUMENTS | {
     "dependencies": DEPENDENCIES,
     "unparsed": UNPARSED,
     "stubs": FILES,
+    "sample": TEXT,
+    "samples": SAMPLES,
+    "edges_in_sample": REAL,
+    "skeletons": FILES,
+    "edges_by_skeleton": REAL,
 }
 FATES = dict.fromkeys(("stage", "id", "reason", "winner", "corpus"), TEXT)
 FATES |= dict.fromkeys(("jaccard", "containment"), REAL)
@@ -66,7 +72,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     "scores": {"round": INTEGER, "target": TEXT, "id": TEXT, "url": TEXT, "domain": TEXT, "score": REAL},
     "statistics": {"round": INTEGER, "target": TEXT, "kind": TEXT, "key": TEXT}
     | dict.fromkeys(("pages", "collected", "collected_before"), INTEGER),
-    "windows": {"stage": TEXT, "id": TEXT, "source": TEXT, "chunk": INTEGER, "last": FLAG, "text": TEXT}
+    "windows": {"stage": TEXT, "id": TEXT, "source": TEXT, "chunk": INTEGER, "text": TEXT}
+    | dict.fromkeys(("first", "last", "composed"), FLAG)
     | {"tokens": "INTEGER[]"},
     "shards": {"stage": TEXT, "file": TEXT, "row": INTEGER, "tokens": "INTEGER[]", "documents": SPANS}
     | {"completed": INTEGER},
@@ -323,7 +330,7 @@ def selects(dataset: Dataset) -> list[tuple[str, str]]:
 
 
 # Columns of repositories only; lists of structures that `documents` has no use for.
-NESTED = ("files", "dependencies", "unparsed", "stubs")
+NESTED = ("files", "dependencies", "unparsed", "stubs", "samples", "skeletons")
 
 
 def final_stages(datasets: list[Dataset], found: Manifests) -> set[str]:

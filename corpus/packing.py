@@ -29,7 +29,9 @@ CHUNK = pa.schema(
         ("id", pa.string()),
         ("source", pa.string()),
         ("chunk", pa.int32()),
+        ("first", pa.bool_()),  # of its document, or of a sample of it: it begins and ends there
         ("last", pa.bool_()),
+        ("composed", pa.bool_()),  # of files that belong together: rather not to be cut
         ("text", pa.string()),
         ("regions", REGIONS),
         ("tokens", pa.list_(pa.int32())),
@@ -47,7 +49,7 @@ PLACED = pa.schema(
         ("key", pa.int64()),
         ("id", pa.string()),
         ("source", pa.string()),
-        ("whole", pa.bool_()),
+        ("whole", pa.int8()),  # CUT, RATHER_NOT or WHOLE
         ("tokens", pa.list_(pa.int32())),
         *VERDICT,
     ]
@@ -108,26 +110,33 @@ class Chunks:
 
     def cut(self, row: dict[str, Any], tokenizer: TextTokenizer) -> Iterator[dict[str, Any]]:
         text = row["text"] or ""
-        ids, starts = tokenizer.encode_with_offsets(text)
         files = row.get("files") or []
-        seams = sorted(span["start"] for span in [*files, *(row.get("stubs") or [])])
-        ranges = windows(text, starts, self.sequence_length - OVERHEAD, seams)
-        for number, (first, end) in enumerate(ranges):
-            left = starts[first] if first < len(starts) else len(text)
-            right = starts[end] if end < len(starts) else len(text)
-            if first == 0:
-                left = 0
-            yield {
-                "id": row["id"],
-                "source": self.name or row.get("target") or row["source"],
-                "chunk": number,
-                "last": number == len(ranges) - 1,
-                "text": text[left:right],
-                "regions": regions(text, files, left, right) if files else None,
-                "tokens": ids[first:end],
-                "reason": None if end > first else "empty",
-                "detail": None,
-            }
+        parts = [*files, *(row.get("stubs") or []), *(row.get("skeletons") or [])]
+        seams = sorted(span["start"] for span in parts)
+        number = 0
+        for sample in row.get("samples") or [{"start": 0, "end": len(text)}]:
+            base, size = sample["start"], sample["end"] - sample["start"]
+            body = text[base : sample["end"]]
+            ids, starts = tokenizer.encode_with_offsets(body)
+            inside = [seam - base for seam in seams if 0 <= seam - base < size]
+            ranges = windows(body, starts, self.sequence_length - OVERHEAD, inside)
+            for first, end in ranges:
+                left = starts[first] if first and first < len(starts) else len(body) if first else 0
+                right = starts[end] if end < len(starts) else len(body)
+                yield {
+                    "id": row["id"],
+                    "source": self.name or row.get("target") or row["source"],
+                    "chunk": number,
+                    "first": first == 0,
+                    "last": end == len(ids),
+                    "composed": row.get("sample") == "window" and len(ranges) == 1,
+                    "text": body[left:right],
+                    "regions": regions(text, files, base + left, base + right) if files else None,
+                    "tokens": ids[first:end],
+                    "reason": None if end > first else "empty",
+                    "detail": None,
+                }
+                number += 1
 
 
 def regions(text: str, files: list[dict[str, Any]], left: int, right: int) -> list[dict[str, int]]:
@@ -175,7 +184,9 @@ def copies(epochs: float, draw: float) -> int:
     return int(epochs) + (draw < epochs - int(epochs))
 
 
-Chunk = tuple[str, str, bool, list[int]]  # id, source, whole, tokens
+# May a chunk be cut at the end of a sequence? Yes; where nothing else fills the sequence; never.
+CUT, RATHER_NOT, WHOLE = range(3)
+Chunk = tuple[str, str, int, list[int]]  # id, source, one of these three, tokens
 # Whole chunks that may wait for a sequence of their own before a gap is padded instead of filled.
 MOST_WAITING = 256
 
@@ -183,9 +194,11 @@ MOST_WAITING = 256
 class Packer:
     """Packs chunks one after another into sequences of exactly `length` tokens.
 
-    A chunk that is `whole` (it carries a middle to be learned) is never cut: it waits for the next sequence, and
-    others fill the gap. Any other chunk is cut at the end of a sequence and goes on in a later one. Only where
-    nothing but whole chunks is left does a gap stay, and it is filled with `pad`.
+    A chunk that is `WHOLE` (it carries a middle to be learned) is never cut: it waits for the next sequence, and
+    others fill the gap. One that is `RATHER_NOT` waits too, and is cut where nothing else would fill the gap: its
+    rest then fills those of the sequences that follow, so that one cut keeps many whole. Any other chunk is cut
+    at the end of a sequence and goes on in a later one. Only where nothing but `WHOLE` chunks is left does a gap
+    stay, and it is filled with `pad`.
     """
 
     def __init__(self, length: int, pad: int):
@@ -233,11 +246,15 @@ class Packer:
         while len(self.waiting) < MOST_WAITING:
             chunk = next(stream, None)
             if chunk is None:
-                return None
-            if not chunk[2] or len(chunk[3]) <= room:
+                break
+            if chunk[2] == CUT or len(chunk[3]) <= room:
                 return chunk
             self.waiting.append(chunk)
-        return "", "", False, [self.pad] * room
+        for place, chunk in enumerate(self.waiting):
+            if chunk[2] == RATHER_NOT:
+                del self.waiting[place]
+                return chunk
+        return ("", "", CUT, [self.pad] * room) if len(self.waiting) == MOST_WAITING else None
 
     def left_over(self) -> list[tuple[str, int]]:
         """(id, tokens) of the chunks in the unfinished sequence, and of those that still wait for one."""

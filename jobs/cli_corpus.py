@@ -308,13 +308,20 @@ def repos(
 
 
 def graph(
-    repository: Annotated[str, typer.Argument(help="A folder or an archive.")], as_json: Json = False
+    repository: Annotated[str, typer.Argument(help="A folder or an archive.")],
+    svg: Annotated[str | None, typer.Option(help="Write a picture of the graph to this file, too.")] = None,
+    as_json: Json = False,
 ) -> None:
     """The dependency graph of a repository."""
+    from corpus import storage
     from repo_ordering.graph import graph_json
+    from repo_ordering.picture import graph_svg
     from repo_ordering.views import graph_listing, graph_of_path
 
     found = graph_of_path(repository)
+    if svg is not None:
+        with storage.atomic_write(svg) as file:
+            file.write(graph_svg(found, repository.rstrip("/").rpartition("/")[2]).encode())
     show(graph_json(found), as_json, graph_listing(found))
 
 
@@ -324,33 +331,52 @@ def order(
     ] = None,
     input: Annotated[str | None, typer.Option(help="Files, as `lode repos` writes them.")] = None,
     out: Annotated[str | None, typer.Option(help="Folder for the repository documents.")] = None,
-    order: Annotated[str, typer.Option(help="topological, dependency, path or random.")] = "dependency",
-    window: Annotated[int, typer.Option(min=1, help="Characters in a context window.")] = 57_344,
+    order: Annotated[
+        str, typer.Option(help="topological, dependency, path, random, or clustered (in windows).")
+    ] = "dependency",
+    samples: Annotated[
+        str | None, typer.Option(help="What is one sample: repository, component or window.")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(min=16, help="Tokens in a window; 16,384 if not given.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="tokenizer.json that counts them; 3.5 characters each without.")
+    ] = None,
+    skeletons: Annotated[
+        bool, typer.Option(help="Fill windows with signatures of dependencies that did not fit.")
+    ] = False,
     seed: int = 0,
     master: Master = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Files of repositories in dependency order: print one repository's, or write documents."""
-    from repo_ordering.order import ORDERS
+    from jobs.recipe import CodeSection, section_of
+    from jobs.repository_documents import ordering, repositories
 
-    if order not in ORDERS:
-        raise LodeError(f"--order {order}: valid are {', '.join(ORDERS)}.")
+    in_windows = window or skeletons or order == "clustered"
+    section = section_of(
+        CodeSection,
+        order=order,
+        samples=samples or ("window" if in_windows else "repository"),
+        window=window,
+        skeletons=skeletons,
+    )
     if repository is not None:
         from repo_ordering.views import files_of_path, order_listing, order_of_files
 
-        view = order_of_files(files_of_path(repository), order, seed, window)
+        settings = ordering(section, seed, tokenizer)
+        view = order_of_files(files_of_path(repository), settings)
         show(view, as_json, order_listing(view))
         return
     if input is None or out is None:
         raise LodeError("lode order: give a repository to look at, or --input and --out.")
     from jobs.engine import HERE, open_dataset
-    from jobs.recipe import CodeSection
-    from jobs.repository_documents import repositories
 
     before = open_dataset(input, ("id", "text", "source", "repository", "path", "language"))
     with work_in(out, master, quiet, input) as work:
-        done(repositories(work, before, CodeSection(order=order), seed, HERE), as_json)
+        done(repositories(work, before, section, seed, HERE, tokenizer=tokenizer), as_json)
 
 
 tokenizer = typer.Typer(no_args_is_help=True, help="A byte-level BPE of one's own, or a look at a given one.")

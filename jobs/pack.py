@@ -19,8 +19,11 @@ from corpus.errors import LodeError
 from corpus.mining import fraction
 from corpus.packing import (
     CHUNK,
+    CUT,
     PLACED,
+    RATHER_NOT,
     SEQUENCE,
+    WHOLE,
     Chunks,
     Pack,
     chunk_key,
@@ -238,7 +241,7 @@ class Place:
         if reason:
             key = chunk_key(self.seed, 0, name, number)
             bucket = (key + 2**63) * self.buckets >> 64
-            yield {"bucket": bucket, "key": key, "id": name, "source": source, "whole": False, "tokens": None,
+            yield {"bucket": bucket, "key": key, "id": name, "source": source, "whole": CUT, "tokens": None,
                    "reason": reason, "detail": f"window {number}"}  # fmt: skip
             return
         for epoch in range(times):
@@ -258,10 +261,11 @@ class Place:
                     ids += [tokenizer.special[value]] if kind == "special" else tokenizer.encode(value)
                 if len(ids) <= self.sequence_length - 2:
                     tokens, cut = ids, True
-        tokens = [tokenizer.special["bos"], *tokens] if row["chunk"] == 0 else tokens
+        tokens = [tokenizer.special["bos"], *tokens] if row["first"] else tokens
         tokens = [*tokens, tokenizer.special["eos"]] if row["last"] or cut else tokens
         bucket = (key + 2**63) * self.buckets >> 64
-        return {"bucket": bucket, "key": key, "id": row["id"], "source": row["source"], "whole": cut,
+        whole = WHOLE if cut else RATHER_NOT if row["composed"] else CUT
+        return {"bucket": bucket, "key": key, "id": row["id"], "source": row["source"], "whole": whole,
                 "tokens": tokens, "reason": None, "detail": None}  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from corpus import installed, storage
 from corpus.errors import LodeError
+from corpus.packing import OVERHEAD
 from corpus.tokens import TextTokenizer
 from filters.personal_data import rules_of
 from jobs import (
@@ -140,5 +141,8 @@ def code_stages(work: Work, recipe: Recipe, done) -> list[Part]:
         step(stage, "code_decontaminated")
     if section.personal_data:
         stage = step(personal_data.personal_data(work, stage, section.personal_data), "personal_data")
-    stage = repository_documents.repositories(work, stage, section, recipe.seed, way=tuple(way))
+    window = recipe.pack.sequence_length - OVERHEAD
+    stage = repository_documents.repositories(
+        work, stage, section, recipe.seed, way=tuple(way), tokenizer=recipe.tokenizer.path, window=window
+    )
     return [Part(done(stage, "repositories"), None)]

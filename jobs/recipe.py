@@ -294,8 +294,18 @@ class CodeSection(Section):
     deduplicate: CodeDeduplicateSection = CodeDeduplicateSection()
     personal_data: PersonalDataSection | None = None
     whole: WholeSection = WholeSection()
-    order: Literal["topological", "dependency", "path", "random"] = "dependency"
+    order: Literal["topological", "dependency", "path", "random", "clustered"] = "dependency"
+    # What of a repository is trained on as one: all of it, each connected part, or windows of a context's length.
+    samples: Literal["repository", "component", "window"] = "repository"
+    window: Annotated[int, Field(ge=16)] | None = None  # tokens; as many as fit in a packed sequence
+    skeletons: bool = False
     max_chars: Count = 64_000_000
+
+    @model_validator(mode="after")
+    def _clustered_windows(self) -> "CodeSection":
+        if self.samples != "window" and (self.order == "clustered" or self.skeletons or self.window):
+            raise ValueError('`order = "clustered"`, `window` and `skeletons` need `samples = "window"`')
+        return self
 
 
 class TokenizerSection(Section):

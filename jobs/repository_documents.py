@@ -17,10 +17,11 @@ import xxhash
 from corpus import storage
 from corpus.errors import LodeError
 from corpus.schema import to_batches
+from corpus.tokens import TextTokenizer
 from jobs.engine import Account, Stage, Work, spark_schema
 from jobs.recipe import CodeSection
 from jobs.worker import Counts, Task, WriteBuckets, part_name
-from repo_ordering.document import ACCOUNT, FILE_ROW, OrderRepositories
+from repo_ordering.document import ACCOUNT, FILE_ROW, WINDOW, OrderRepositories
 from repo_ordering.graph import speaks
 
 ACCOUNTS = "accounts"
@@ -139,6 +140,24 @@ def still_there(batches: Iterator[pa.RecordBatch], seen: Counts) -> Iterator[pa.
         yield batch
 
 
+def ordering(
+    section: CodeSection, seed: int, tokenizer: str | None = None, window: int = WINDOW
+) -> OrderRepositories:
+    """What orders the files: windows hold `section.window` or else `window` tokens of the tokenizer at that path."""
+    counted = (tokenizer, TextTokenizer.load(tokenizer).fingerprint) if tokenizer else None
+    return OrderRepositories(
+        section.order,
+        seed,
+        section.max_chars,
+        section.samples,
+        section.window or window,
+        counted,
+        section.skeletons,
+        section.whole.lost,
+        section.whole.max_lost_share,
+    )
+
+
 def repositories(
     work: Work,
     before: Stage,
@@ -146,20 +165,19 @@ def repositories(
     seed: int,
     name: str = "repositories",
     way: tuple[Stage, ...] = (),
+    tokenizer: str | None = None,
+    window: int = WINDOW,
 ) -> Stage:
     """One document a repository, its files in order. Files arrive in any order and any part.
 
     `way` holds the stages from `files` to `before`; without it nothing is known of what they dropped.
     """
-    whole = section.whole
     if way and way[-1].fingerprint != before.fingerprint:
         raise LodeError(f"{before.folder}: this stage is missing from the way; this is a fault in Lode.")
     for earlier, later in pairwise(way):
         if earlier.fingerprint not in later.manifest["inputs"].values():
             raise LodeError(f"{later.folder}: the stage before this one is missing; this is a fault in Lode.")
-    transform = OrderRepositories(
-        section.order, seed, section.max_chars, lost=whole.lost, max_lost_share=whole.max_lost_share
-    )
+    transform = ordering(section, seed, tokenizer, window)
 
     def build(folder: str) -> Account:
         paths = zip(*(stage.parts for stage in way or (before,)), strict=True)
@@ -174,11 +192,15 @@ def repositories(
         return Account(counts, "files", {"repositories": counts.rows_written, **totals(folder)})
 
     parameters = {"order": section.order, "max_chars": section.max_chars, "seed": seed}
-    parameters["whole"] = whole.model_dump()
+    parameters |= {"whole": section.whole.model_dump(), "samples": section.samples}
+    if section.samples == "window":
+        mark = transform.tokenizer and transform.tokenizer[1]
+        parameters |= {"window": transform.window, "skeletons": section.skeletons, "tokenizer": mark}
     languages = ("corpus/languages.py", "corpus/languages.toml", "corpus/linguist.json")
     rooms = (
         *languages,
         "corpus/guarded.py",
+        "corpus/tokens.py",
         "corpus/trees.py",
         "repo_ordering",
         "jobs/repository_documents.py",

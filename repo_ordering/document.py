@@ -1,6 +1,7 @@
 """Files to repository documents: one row a repository, its files in order behind their path comments."""
 
 import itertools
+import math
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -11,10 +12,12 @@ import pyarrow as pa
 
 from corpus.languages import comment_line, kind_of, language_of
 from corpus.schema import FILE_SPANS, REPOSITORY, document_id, to_batches, with_verdict
+from corpus.tokens import load
 from repo_ordering.edges import Graph, SourceFile
 from repo_ordering.graph import GraphBuilder
-from repo_ordering.order import ORDERS, satisfied
-from repo_ordering.windows import Pair, compose
+from repo_ordering.order import ORDERS, components, satisfied
+from repo_ordering.skeletons import fill, served, skeleton
+from repo_ordering.windows import Pair, compose, in_window_coverage
 
 DEPENDENCY = pa.struct(
     [
@@ -34,6 +37,11 @@ ORDERED = pa.schema(
         ("dependencies", pa.list_(DEPENDENCY)),
         ("unparsed", pa.list_(pa.struct([("path", pa.string()), ("reason", pa.string())]))),
         ("stubs", FILE_SPANS),
+        ("sample", pa.string()),
+        ("samples", pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64())]))),
+        ("edges_in_sample", pa.float64()),
+        ("skeletons", FILE_SPANS),
+        ("edges_by_skeleton", pa.float64()),
     ]
 )
 JUDGED = with_verdict(ORDERED.append(pa.field("size", pa.int64())))  # the size of a file that is dropped here
@@ -90,7 +98,9 @@ STUB_NAME_CHARS = 64
 NOT_FILES = frozenset(["symlink", "hardlink", "special_file", "unsafe_path", "duplicate_path"])
 # Reasons of files of which nothing is lost, such as an `__init__.py` that holds a licence.
 WITHOUT_CODE = frozenset(["empty_file", "no_code"])
-WINDOW_CHARS = 57_344  # about 16K tokens of code, the window DeepSeek-Coder trained on
+SAMPLES = ("repository", "component", "window")
+WINDOW = 16_384  # tokens, DeepSeek-Coder's
+CHARS_PER_TOKEN = 3.5  # of code, where no tokenizer is given
 
 
 @dataclass(frozen=True)
@@ -123,12 +133,24 @@ class OrderRepositories:
     - `drop_file`: a file goes when more than `max_lost_share` of its dependencies are lost, `dependencies_lost`;
       what depended on it loses one more, and so on until nothing changes. The outcome is one, whatever the order.
     - `drop_repository`: all files go, `dependencies_lost`, when more than that share of all of them is lost.
+
+    **Samples.** `samples` cuts the text into parts that are to be trained on each by itself; `sample` says which:
+    the whole `repository`; each `component`, files that hang together by dependencies, as DeepSeek-Coder has it;
+    or `window`s of at most `window` tokens, in which files follow `order` or, with the order `clustered`, are chosen
+    so that as many dependencies as possible stand earlier in the same window. Every file stands in one sample; a
+    file longer than a window has one of its own. `edges_in_sample` is the share of the dependencies that stand
+    earlier in the same sample. With `skeletons`, what room a window has left takes in, before its files, files of
+    other windows that they depend on, without the bodies of their functions and marked `signatures only`; spans of
+    `skeletons` cover them, and `edges_by_skeleton` is the share of the dependencies that they serve.
     """
 
     order: str = "dependency"
     seed: int = 0
     max_chars: int = 64 << 20
-    window_chars: int = WINDOW_CHARS
+    samples: str = "repository"
+    window: int = WINDOW
+    tokenizer: tuple[str, str] | None = None  # path and mark (see `corpus.tokens.load`); estimated without
+    skeletons: bool = False
     lost: str = "ignore"
     max_lost_share: float = 0.3
     stage: str = "repositories"  # what accounts call the place of what is dropped here
@@ -136,6 +158,10 @@ class OrderRepositories:
     def __post_init__(self) -> None:
         if self.order != "clustered" and self.order not in ORDERS:
             raise ValueError(f"no order is called {self.order!r}; there are clustered, {', '.join(ORDERS)}")
+        if self.samples not in SAMPLES:
+            raise ValueError(f"samples is {self.samples!r}; it is one of {', '.join(SAMPLES)}")
+        if (self.order == "clustered" or self.skeletons) and self.samples != "window":
+            raise ValueError("order clustered and skeletons are for windows; set samples to window")
         if self.lost not in POLICIES:
             raise ValueError(f"lost is {self.lost!r}; it is one of {', '.join(POLICIES)}")
 
@@ -314,29 +340,34 @@ class _Repository:
 
     def document(self, graph: Graph, pairs: list[Pair], stubs: dict[str, str]) -> dict[str, Any]:
         bodies = {path: _with_comment(file) for path, file in self.files.items()} | stubs
-        sizes = {path: len(body) for path, body in bodies.items()}
         wanted = [pair for pair in pairs if pair[0] in bodies and pair[1] in bodies]
-        settings = self.settings
-        windows = compose(sizes, wanted, settings.window_chars, settings.order, settings.seed)
-        order = [path for window in windows for path in window]
-        spans: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
-        start = 0
-        for path in order:
-            end = start + sizes[path]
-            language = self.builder.language(path)
-            spans[path in stubs].append({"path": path, "language": language, "start": start, "end": end})
-            start = end
+        samples, skeletons = self.samples(bodies, wanted)
+        order = [path for sample in samples for path in sample]
+        spans: dict[str, list[dict[str, Any]]] = {"file": [], "stub": [], "skeleton": []}
+        bounds: list[dict[str, int]] = []
+        text: list[str] = []
+        end = 0
+        for sample, before in zip(samples, skeletons, strict=True):
+            first = end
+            parts = [("skeleton", path, body) for path, body in before]
+            parts += [("stub" if path in stubs else "file", path, bodies[path]) for path in sample]
+            for part, path, body in parts:
+                start, end = end, end + len(body)
+                language = self.builder.language(path)
+                spans[part].append({"path": path, "language": language, "start": start, "end": end})
+                text.append(body)
+            bounds.append({"start": first, "end": end})
         inside = [pair for pair in wanted if pair[1] in self.files]
         return {
             "id": document_id(self.source or "", self.repository),
-            "text": "".join(bodies[path] for path in order),
+            "text": "".join(text),
             "source": self.source,
             "language": _main_language(self.files.values()),
             "repository": self.repository,
-            "files": spans[False],
+            "files": spans["file"],
             "edges": len(inside),
             "edges_satisfied": satisfied(order, inside),
-            "order": settings.order,
+            "order": self.settings.order,
             "dependencies": [
                 {name: getattr(edge, name) for name in ("source", "target", "kind", "guarded", "confidence")}
                 for edge in graph.edges
@@ -347,8 +378,44 @@ class _Repository:
                 for path, reason in sorted(graph.unparsed.items())
                 if path in self.files
             ],
-            "stubs": spans[True],
+            "stubs": spans["stub"],
+            "sample": self.settings.samples,
+            "samples": bounds,
+            "edges_in_sample": in_window_coverage(samples, inside),
+            "skeletons": spans["skeleton"],
+            "edges_by_skeleton": served(samples, skeletons, inside),
         }
+
+    def samples(
+        self, bodies: dict[str, str], pairs: list[Pair]
+    ) -> tuple[list[list[str]], list[list[tuple[str, str]]]]:
+        """Paths of each sample, in order, and the skeletons that go before them."""
+        settings = self.settings
+        if settings.samples != "window":
+            order = ORDERS[settings.order](bodies, pairs, settings.seed)
+            samples = [order] if settings.samples == "repository" else _by_component(order, pairs)
+            return samples, [[] for _ in samples]
+        sizes = {path: self.measure(body) for path, body in bodies.items()}
+        samples = compose(sizes, pairs, settings.window, settings.order, settings.seed)
+        if not settings.skeletons:
+            return samples, [[] for _ in samples]
+
+        def body(path: str) -> tuple[str, int] | None:
+            file = self.files.get(path)
+            cut = skeleton(file) if file is not None else None
+            if cut is None:
+                return None
+            comment = _comment(file.language, _path_shown(path)) + _comment(file.language, "signatures only")
+            text = comment + cut + ("" if cut.endswith("\n") else "\n")
+            return text, self.measure(text)
+
+        return samples, fill(samples, sizes, pairs, settings.window, body)
+
+    def measure(self, text: str) -> int:
+        """Tokens of one file of a window, and one more for what its seam may cost."""
+        if self.settings.tokenizer is None:
+            return math.ceil(len(text) / CHARS_PER_TOKEN)
+        return len(load(*self.settings.tokenizer).encode(text)) + 1
 
     def decision(self, stubs: dict[str, str]) -> str:
         if not self.files:
@@ -356,6 +423,15 @@ class _Repository:
         if (self.settings.stage, "dependencies_lost") in self.dropped:
             return "files_dropped"
         return "stubs" if stubs else "kept"
+
+
+def _by_component(order: list[str], pairs: list[Pair]) -> list[list[str]]:
+    """The order cut into weakly connected components: each in it, and they by their first files."""
+    number = {path: i for i, group in enumerate(components(order, pairs)) for path in group}
+    found: dict[int, list[str]] = {}
+    for path in order:
+        found.setdefault(number[path], []).append(path)
+    return list(found.values())
 
 
 def _file_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from repo_ordering.companions import test_edges
+from repo_ordering.cross import cross_edges
 from repo_ordering.edges import Edge, Facts, Graph, SourceFile, merged
 from repo_ordering.languages import FAMILIES, MANIFESTS, MODULES
 from repo_ordering.parse import ParseFailed, Parser, shared_parser
@@ -97,6 +99,8 @@ class GraphBuilder:
         edges: list[Edge] = []
         for family in sorted(self._facts):
             edges += _load(family).resolve(self._facts[family], self._files)
+        edges += cross_edges(self._files)
+        edges += test_edges(self._files, edges)
         return Graph(tuple(sorted(self._files)), merged(edges), self._unparsed)
 
     def names_used(self, users: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

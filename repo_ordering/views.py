@@ -1,13 +1,15 @@
 """One repository for human eyes and for `jq`: what `lode graph` and `lode order` print."""
 
 from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
 
 from corpus.errors import LodeError
 from corpus.repositories import read_repository
-from repo_ordering.edges import Graph, SourceFile
+from repo_ordering.document import FILE_ROW, OrderRepositories
+from repo_ordering.edges import Edge, Graph, SourceFile
 from repo_ordering.graph import repository_graph
-from repo_ordering.order import satisfied
-from repo_ordering.windows import compose, in_window_coverage
 
 
 def files_of_path(path: str) -> list[SourceFile]:
@@ -26,48 +28,95 @@ def graph_of_path(path: str) -> Graph:
 
 
 def graph_listing(graph: Graph) -> str:
-    """Each file with what it depends on, one line a dependency, and the files that could not be parsed."""
-    targets: dict[str, list[str]] = {path: [] for path in graph.files}
+    """The tree of folders; below each file what it depends on, one line a dependency with its kinds."""
+    edges: dict[str, dict[str, list[Edge]]] = {}
     for edge in graph.edges:
-        marks = [edge.kind] + ["guarded"] * edge.guarded + [f"{edge.confidence:.1f}"] * (edge.confidence < 1)
-        targets[edge.source].append(f"  -> {edge.target} ({', '.join(marks)})")
-    lines = []
+        edges.setdefault(edge.source, {}).setdefault(edge.target, []).append(edge)
+    tree: dict[str, Any] = {}
     for path in graph.files:
-        if targets[path]:
-            lines += [path, *targets[path]]
-    alone = sum(not found for found in targets.values())
+        folder = tree
+        *above, name = path.split("/")
+        for part in above:
+            folder = folder.setdefault(part + "/", {})
+        folder[name] = path
+    lines: list[str] = []
+    # Folders as deep as a hostile archive wants: a stack, not recursion.
+    stack = [(name, child, "", i == 0) for i, (name, child) in enumerate(sorted(tree.items(), reverse=True))]
+    while stack:
+        name, child, indent, last = stack.pop()
+        lines.append(f"{indent}{'└─' if last else '├─'} {name}")
+        below = indent + ("   " if last else "│  ")
+        if isinstance(child, dict):
+            parts = sorted(child.items(), reverse=True)
+            stack += [(part, each, below, i == 0) for i, (part, each) in enumerate(parts)]
+            continue
+        lines += [f"{below}   → {target}  {_kinds(found)}" for target, found in edges.get(child, {}).items()]
+    alone = len(graph.files) - len(edges)
     lines.append(f"{len(graph.files)} files ({alone} depend on none here), {len(graph.pairs())} dependencies")
     lines += [f"not parsed: {path}: {reason}" for path, reason in sorted(graph.unparsed.items())]
     return "\n".join(lines)
 
 
-def order_of_files(files: Sequence[SourceFile], order: str, seed: int, window_chars: int) -> dict:
-    """The order, its windows and what it keeps, as `lode order REPO --json` prints it.
+def _kinds(edges: Sequence[Edge]) -> str:
+    """`import, symbol 0.6`: the kinds of a dependency, with what makes each less than certain."""
+    marks = []
+    for edge in edges:
+        words = [edge.kind, *(["guarded"] if edge.guarded else [])]
+        marks.append(" ".join([*words, *([f"{edge.confidence:g}"] if edge.confidence < 1 else [])]))
+    return ", ".join(marks)
 
-    {"order", "files", "edges", "edges_satisfied", "windows": [[path, ...], ...], "in_window"}.
+
+def order_of_files(files: Sequence[SourceFile], settings: OrderRepositories) -> dict[str, Any]:
+    """The order, its samples and what they keep, as `lode order REPO --json` prints it.
+
+    {"order", "sample", "samples": [[{"path", "characters", "skeleton"}, ...], ...], "edges", "edges_satisfied",
+    "edges_in_sample", "edges_by_skeleton", "unparsed"}.
     """
-    graph = repository_graph(files)
-    sizes = {file.path: len(file.text) for file in files}
-    pairs = graph.pairs()
-    windows = compose(sizes, pairs, window_chars, order, seed)
-    ordered = [path for window in windows for path in window]
-    return {
-        "order": order,
-        "files": ordered,
-        "edges": len(pairs),
-        "edges_satisfied": satisfied(ordered, pairs),
-        "windows": windows,
-        "in_window": in_window_coverage(windows, pairs),
-    }
+    row = dict.fromkeys(FILE_ROW.names)
+    rows = [
+        row | {"repository": "repository", "path": file.path, "language": file.language, "text": file.text}
+        for file in files
+    ]
+    made = settings(pa.RecordBatch.from_pylist([each], FILE_ROW) for each in rows)
+    (document,) = (found for batch in made for found in batch.to_pylist() if found["reason"] is None)
+    spans = [(span, False) for span in document["files"]] + [(span, True) for span in document["skeletons"]]
+    spans.sort(key=lambda each: each[0]["start"])
+    samples: list[list[dict[str, Any]]] = []
+    for sample in document["samples"]:
+        inside = [each for each in spans if sample["start"] <= each[0]["start"] < sample["end"]]
+        samples.append(
+            [
+                {"path": span["path"], "characters": span["end"] - span["start"], "skeleton": is_skeleton}
+                for span, is_skeleton in inside
+            ]
+        )
+    names = (
+        "order",
+        "sample",
+        "edges",
+        "edges_satisfied",
+        "edges_in_sample",
+        "edges_by_skeleton",
+        "unparsed",
+    )
+    return {name: document[name] for name in names} | {"samples": samples}
 
 
-def order_listing(view: dict) -> str:
-    """`order_of_files` as text: windows, and the files in each."""
+def order_listing(view: dict[str, Any]) -> str:
+    """`order_of_files` as text: samples, and the files in each."""
     lines = []
-    for number, window in enumerate(view["windows"], 1):
-        lines += [f"window {number}", *(f"  {path}" for path in window)]
+    for number, sample in enumerate(view["samples"], 1):
+        chars = sum(part["characters"] for part in sample)
+        files = sum(not part["skeleton"] for part in sample)
+        lines.append(
+            f"{view['sample']} {number} of {len(view['samples'])}: {files} files, {chars:,} characters"
+        )
+        lines += [f"   {part['path']}{'  (signatures only)' if part['skeleton'] else ''}" for part in sample]
     lines.append(
         f"{view['order']}: {view['edges_satisfied']:.1%} of {view['edges']} dependencies come earlier, "
-        f"{view['in_window']:.1%} in the same window"
+        f"{view['edges_in_sample']:.1%} in the same {view['sample']}"
     )
+    if any(part["skeleton"] for sample in view["samples"] for part in sample):
+        lines[-1] += f", and {view['edges_by_skeleton']:.1%} as signatures"
+    lines += [f"not parsed: {each['path']}: {each['reason']}" for each in view["unparsed"]]
     return "\n".join(lines)

@@ -216,7 +216,7 @@ class TinyWork:
         self.manifest("repositories", 2, {}, ["code_rules"], unit="files", rows_written=1)
 
     def packed(self) -> None:
-        chunk = {"chunk": 0, "last": True, "text": "t", "regions": None, "tokens": [7, 8, 9]}
+        chunk = {"chunk": 0, "first": True, "last": True, "composed": False, "text": "t", "regions": None, "tokens": [7, 8, 9]}
         chunks = [
             chunk | {"id": i, "source": s} for i, s in (("p1", "math"), ("p3", "math"), ("r1", "shelf"))
         ]

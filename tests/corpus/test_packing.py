@@ -1,3 +1,5 @@
+import random
+from collections import Counter
 from itertools import pairwise
 
 import pyarrow as pa
@@ -7,14 +9,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.errors import LodeError
-from corpus.packing import PLACED, Pack, Packer, copies, mixture_epochs, regions, tokens_per_source, windows
+from corpus.packing import (
+    CUT,
+    PLACED,
+    RATHER_NOT,
+    WHOLE,
+    Chunks,
+    Pack,
+    Packer,
+    copies,
+    mixture_epochs,
+    regions,
+    tokens_per_source,
+    windows,
+)
+from corpus.tokens import TextTokenizer, train_tokenizer
 
 LENGTH = 16
 
 
 @st.composite
 def some_chunks(draw):
-    sizes = draw(st.lists(st.tuples(st.integers(1, LENGTH), st.booleans()), max_size=60))
+    sizes = draw(
+        st.lists(st.tuples(st.integers(1, LENGTH), st.sampled_from([CUT, RATHER_NOT, WHOLE])), max_size=60)
+    )
     value = iter(range(10**6))
     return [(f"d{i}", "s", whole, [next(value) for _ in range(n)]) for i, (n, whole) in enumerate(sizes)]
 
@@ -41,7 +59,7 @@ def test_nothing_is_lost_and_whole_chunks_stay_whole(chunks):
     for name, _, whole, tokens in chunks:
         if name not in lost:
             assert seen[name] == tokens
-        if whole and name in seen:
+        if whole == WHOLE and name in seen:
             assert seen[name] == tokens
             homes = [i for i, (_, spans, _) in enumerate(sequences) if any(s["id"] == name for s in spans)]
             assert len(homes) == 1
@@ -53,7 +71,7 @@ def test_nothing_is_lost_and_whole_chunks_stay_whole(chunks):
 
 def test_half_whole_windows_leave_no_padding_and_little_remainder():
     # Full windows, every other one whole: the case that starved when a cut chunk always went on first.
-    chunks = [(f"d{i}", "s", i % 2 == 0, [i] * (500 + i % 8)) for i in range(1000)]
+    chunks = [(f"d{i}", "s", WHOLE if i % 2 == 0 else CUT, [i] * (500 + i % 8)) for i in range(1000)]
     packer = Packer(512, pad=-1)
     sequences = list(packer.sequences(chunks))
     assert len(sequences) * 512 > 0.99 * sum(len(c[3]) for c in chunks)
@@ -61,14 +79,49 @@ def test_half_whole_windows_leave_no_padding_and_little_remainder():
 
 
 def test_only_whole_chunks_are_padded_and_counted():
-    chunks = [(f"d{i}", "s", True, [1] * 10) for i in range(600)]
+    chunks = [(f"d{i}", "s", WHOLE, [1] * 10) for i in range(600)]
     packer = Packer(LENGTH, pad=-1)
     assert all(tokens.count(-1) == 6 for tokens, _, _ in packer.sequences(chunks))
 
 
+def test_composed_windows_leave_no_padding_and_few_of_them_are_cut():
+    sizes = random.Random(0).choices(range(440, 512), k=2000)
+    chunks = [(f"d{i}", "s", RATHER_NOT, [i] * size) for i, size in enumerate(sizes)]
+    packer = Packer(512, pad=-1)
+    pieces = Counter()
+    for tokens, spans, _ in packer.sequences(chunks):
+        assert len(tokens) == 512 and -1 not in tokens
+        pieces.update(span["id"] for span in spans)
+    assert sum(count == 1 for count in pieces.values()) > 0.9 * len(chunks)
+
+
+def test_samples_of_a_document_are_chunks_of_their_own(tmp_path):
+    path = str(tmp_path / "tokenizer.json")
+    train_tokenizer(iter(["# a.py x = 1 # b.py y = 2"]), 300).save(path)
+    tokenizer = TextTokenizer.load(path)
+    text = "# a.py\nx = 1\n# b.py\ny = 2\n# c.py\n" + "z = 3\n" * 20
+    files = [{"start": 0, "end": 13}, {"start": 13, "end": 26}, {"start": 26, "end": len(text)}]
+    samples = [{"start": 0, "end": 26}, {"start": 26, "end": len(text)}]
+    row = {"id": "i", "text": text, "source": "s", "files": files, "samples": samples, "sample": "window"}
+    rows = list(Chunks(path, "", 60, None, None).cut(row, tokenizer))
+    assert "".join(row["text"] for row in rows) == text
+    assert rows[0]["text"] == text[:26] and len(rows) > 2
+    assert [row["chunk"] for row in rows] == list(range(len(rows)))
+    assert [row["first"] for row in rows] == [True, True, *[False] * (len(rows) - 2)]
+    assert [row["last"] for row in rows] == [True, *[False] * (len(rows) - 2), True]
+    assert [row["composed"] for row in rows] == [
+        True,
+        *[False] * (len(rows) - 1),
+    ]  # the second is longer than a window
+    region = rows[1]["regions"][0]
+    assert rows[1]["text"][region["start"] :].startswith("z = 3\n")
+    for row in rows:
+        assert tokenizer.decode(row["tokens"]) == row["text"]
+
+
 def test_the_pack_transform_balances():
     rows = [
-        {"bucket": 0, "key": i, "id": f"d{i}", "source": "s", "whole": False, "tokens": [i] * 10,
+        {"bucket": 0, "key": i, "id": f"d{i}", "source": "s", "whole": CUT, "tokens": [i] * 10,
          "reason": None, "detail": None}
         for i in range(5)
     ]  # fmt: skip

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from corpus.languages import comment_line
 from corpus.schema import DOCUMENT, document_id
+from corpus.tokens import TextTokenizer
 from repo_ordering.document import JUDGED, OrderRepositories
 from repo_ordering.order import ORDERS
+from repo_ordering.views import files_of_path
 
 FILES = {
     "pkg/__init__.py": "from .b import y\n",
@@ -67,7 +69,8 @@ def test_a_document_is_its_files_behind_their_paths():
 @pytest.mark.parametrize("order", ["clustered", *ORDERS])
 def test_the_same_repository_gives_the_same_document(order):
     rows = [row(path, text, name) for name in ("r", "q") for path, text in FILES.items()]
-    transform = OrderRepositories(order, seed=4)
+    samples = "window" if order == "clustered" else "component"
+    transform = OrderRepositories(order, seed=4, samples=samples, window=12)
     expected = run(rows, transform)
     for seed in range(4):
         shuffled = [*rows[:5], *rows[5:]]
@@ -137,3 +140,104 @@ def test_two_sources_are_two_repositories():
 def test_an_unknown_order_is_refused():
     with pytest.raises(ValueError, match="topological"):
         OrderRepositories("toplogical")
+
+
+CHAIN = {
+    "util.py": "def helper(x):\n" + "    x = x + 1\n" * 12 + "    return x\n",
+    "core.py": "import util\n\n\ndef core(x):\n    return util.helper(x)\n",
+    "app.py": "import core\nprint(core.core(1))\n",
+    "other/alone.py": "x = 1\n",
+    "other/more.py": "from other import alone\n",
+    "notes.md": "words\n",
+}
+
+
+def samples_of(document):
+    """The paths of each sample, skeletons marked."""
+    found = []
+    marked = [(span, "") for span in [*document["files"], *document["stubs"]]]
+    marked += [(span, "~") for span in document["skeletons"]]
+    for sample in document["samples"]:
+        inside = [each for each in marked if sample["start"] <= each[0]["start"] < sample["end"]]
+        found.append(
+            [mark + span["path"] for span, mark in sorted(inside, key=lambda each: each[0]["start"])]
+        )
+    return found
+
+
+def covers(document):
+    spans = sorted(
+        (span["start"], span["end"])
+        for span in [*document["files"], *document["stubs"], *document["skeletons"]]
+    )
+    for parts in (spans, [(sample["start"], sample["end"]) for sample in document["samples"]]):
+        assert [start for start, _ in parts] == [0, *(end for _, end in parts[:-1])]
+        assert parts[-1][1] == len(document["text"])
+
+
+def test_a_repository_is_one_sample_or_its_connected_parts():
+    rows = [row(path, text) for path, text in CHAIN.items()]
+    (whole,), _ = run(rows)
+    assert len(whole["samples"]) == 1 and whole["sample"] == "repository"
+    assert whole["edges_in_sample"] == whole["edges_satisfied"] == 1.0
+    (parts,), _ = run(rows, OrderRepositories(samples="component"))
+    assert sorted(samples_of(parts)) == [
+        ["notes.md"], ["other/alone.py", "other/more.py"], ["util.py", "core.py", "app.py"],
+    ]  # fmt: skip
+    assert parts["edges_in_sample"] == 1.0
+    for document in (whole, parts):
+        covers(document)
+    (mixed,), _ = run(rows, OrderRepositories("random", samples="component"))
+    assert {frozenset(paths) for paths in samples_of(mixed)} == {
+        frozenset(paths) for paths in samples_of(parts)
+    }
+
+
+def test_windows_hold_what_fits_and_skeletons_what_did_not():
+    rows = [row(path, text) for path, text in CHAIN.items()]
+    (plain,), _ = run(rows, OrderRepositories("clustered", samples="window", window=70))
+    covers(plain)
+    assert not plain["skeletons"] and plain["edges_by_skeleton"] == 0.0
+    assert {path for paths in samples_of(plain) for path in paths} == set(CHAIN)
+    assert not any(
+        {"util.py", "core.py"} <= set(paths) for paths in samples_of(plain)
+    )  # they do not fit together
+    (filled,), _ = run(rows, OrderRepositories("clustered", samples="window", window=70, skeletons=True))
+    covers(filled)
+    assert any(paths[0] == "~util.py" and "core.py" in paths for paths in samples_of(filled))
+    assert filled["edges_in_sample"] == plain["edges_in_sample"]
+    assert filled["edges_by_skeleton"] == pytest.approx(1 / 3)
+    (span,) = filled["skeletons"]
+    assert filled["text"][span["start"] : span["end"]] == (
+        "# util.py\n# signatures only\ndef helper(x):\n    ...\n"
+    )
+    sizes = [sample["end"] - sample["start"] for sample in filled["samples"]]
+    assert max(sizes) <= 70 * 3.5
+
+
+def test_windows_of_a_real_tokenizer_fit_it(shared_data):
+    """Files measured one by one never come to less than their window: no window is cut again when it is packed."""
+    path = shared_data / "tokenizer" / "deepseek" / "tokenizer.json"
+    loaded = TextTokenizer.load(str(path))
+    rows = [
+        row(file.path, file.text, language=file.language)
+        for file in files_of_path(str(shared_data / "repos" / "thor-1.2.1.tar.gz"))
+    ]
+    transform = OrderRepositories(
+        "clustered", samples="window", window=4096, tokenizer=(str(path), loaded.fingerprint), skeletons=True
+    )
+    (document,), _ = run(rows, transform)
+    covers(document)
+    sizes = []
+    for sample, paths in zip(document["samples"], samples_of(document), strict=True):
+        sizes.append(len(loaded.encode(document["text"][sample["start"] : sample["end"]])))
+        assert sizes[-1] <= 4096 or len(paths) == 1
+    assert sum(size <= 4096 for size in sizes) > 10 and document["edges_in_sample"] > 0.2
+
+
+@pytest.mark.parametrize(
+    "settings", [{"order": "clustered"}, {"skeletons": True}, {"samples": "windows"}, {"lost": "never"}]
+)
+def test_settings_that_make_no_sense_are_refused(settings):
+    with pytest.raises(ValueError):
+        OrderRepositories(**settings)
