@@ -1,42 +1,26 @@
-"""Accuracy of repository graphs against graphs that compilers and type checkers wrote, and order quality.
+"""Accuracy of repository graphs against graphs that compilers and type checkers wrote.
 
-    python -m benchmarks.repository_graphs [DATA/graphs]
+    python -m benchmarks.repository_graphs [FOLDER ...]
 
-Each NAME.json in the folder lists files and edges of the sources in NAME.tar.gz. Import graphs judge our edges of
-kind `import`; symbol graphs those and the ones of kind `symbol`, and the latter alone as well. A guarded edge (`#if`)
-that the oracle's build did not take counts for neither side, because the oracle saw one configuration.
+Each NAME.json in the folders (without any, those of the sample) lists files and edges of the sources in NAME.tar.gz,
+or in the archive of the same name without `-scip` or `-types`; `benchmarks/oracles/` makes more of them. Import graphs
+judge our edges of kind `import`; symbol graphs those and the ones of kind `symbol`, and the latter alone as well. A
+guarded edge (`#if`) that the oracle's build did not take counts for neither side: the oracle saw one configuration.
 """
 
 import argparse
 import json
 import pathlib
-import tarfile
-import time
 from collections.abc import Collection
 
 from benchmarks.record import SAMPLE, record
 from repo_ordering.graph import Graph, SourceFile, repository_graph
-from repo_ordering.order import dependency, satisfied, topological
-from repo_ordering.windows import compose, in_window_coverage
-
-SUFFIX_LANGUAGE = {
-    ".py": "Python", ".pyi": "Python", ".c": "C", ".h": "C++", ".cc": "C++", ".cpp": "C++", ".hpp": "C++",
-    ".java": "Java", ".go": "Go", ".rs": "Rust", ".ts": "TypeScript", ".tsx": "TSX", ".js": "JavaScript",
-}  # fmt: skip
-CHARS_PER_TOKEN = 3.5
+from repo_ordering.views import files_of_path
 
 
 def read_archive(path: pathlib.Path) -> list[SourceFile]:
-    """Source files of an archive, paths below its top folder, in the languages the graphs are about."""
-    files = []
-    with tarfile.open(path) as archive:
-        for member in archive:
-            if not member.isfile():
-                continue
-            name = member.name.partition("/")[2]
-            text = archive.extractfile(member).read().decode("utf-8", "replace")
-            files.append(SourceFile(name, SUFFIX_LANGUAGE.get(pathlib.PurePosixPath(name).suffix), text))
-    return files
+    """The files of an archive, as `lode graph` reads them."""
+    return files_of_path(str(path))
 
 
 def is_symbolic(name: str) -> bool:
@@ -68,59 +52,50 @@ def accuracy(name: str, oracle: dict, graph: Graph) -> dict[str, float]:
     return both | {"symbol_precision": alone["precision"], "symbol_recall": alone["recall"]}
 
 
-def measure(folder: pathlib.Path, name: str) -> dict:
-    """One row of the table: accuracy, speed, order and windows of one graph."""
-    oracle = json.loads((folder / f"{name}.json").read_text())
-    archive = folder / f"{name.removesuffix('-scip')}.tar.gz"
-    files = read_archive(archive)
-    started = time.perf_counter()
-    graph = repository_graph(files)
-    seconds = time.perf_counter() - started
-    parsed = [file for file in files if file.language]
-    edges = [(a, b) for a, b in oracle["edges"]]
-    chars = {file.path: len(file.text) for file in files}
-    sizes = {path: chars[path] for path in oracle["files"]}
-    windows = {
-        f"{label}_{method}": in_window_coverage(
-            compose(sizes, edges, int(tokens * CHARS_PER_TOKEN), method), edges
-        )
-        for label, tokens in (("16k", 16_384), ("128k", 131_072))
-        for method in ("topological", "dependency", "clustered")
-    }
+def archive_of(graph: pathlib.Path) -> pathlib.Path:
+    """The sources of a graph: several graphs may be of one archive."""
+    own = graph.with_name(f"{graph.stem}.tar.gz")
+    return own if own.exists() else graph.with_name(f"{graph.stem.rpartition('-')[0]}.tar.gz")
+
+
+def measure(path: pathlib.Path, graph: Graph) -> dict:
+    """One row of the table."""
+    oracle = json.loads(path.read_text())
     return {
-        "graph": name,
+        "graph": path.stem,
+        "sample": path.parent == SAMPLE / "graphs",
+        "oracle": oracle["oracle"],
         "files": len(oracle["files"]),
-        "edges": len(edges),
-        **accuracy(name, oracle, graph),
+        "edges": len(oracle["edges"]),
+        **accuracy(path.stem, oracle, graph),
         "unparsed": len(graph.unparsed),
-        "mb_per_s": sum(len(file.text) for file in parsed) / 1e6 / seconds,
-        "files_per_s": len(parsed) / seconds,
-        "algorithm_1": satisfied(topological(oracle["files"], edges), edges),
-        "dependency": satisfied(dependency(oracle["files"], edges), edges),
-        **windows,
     }
 
 
 def cell(value: object) -> str:
-    if isinstance(value, str):
-        return f"{value:<30}"
-    return f"{'-' if value is None else f'{value:.3f}' if isinstance(value, float) else value:>14}"
+    return f"{'-' if value is None else f'{value:.3f}' if isinstance(value, float) else value:>9}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=pathlib.Path, nargs="?", default=SAMPLE / "graphs")
+    parser.add_argument("folders", type=pathlib.Path, nargs="*", default=[SAMPLE / "graphs"])
     arguments = parser.parse_args()
-    names = sorted(path.stem for path in arguments.folder.glob("*.json"))
-    rows = [measure(arguments.folder, name) for name in names]
-    columns = list(rows[0]) if rows else []
-    print(" ".join(f"{column[:14]:>14}" if column != "graph" else f"{column:<30}" for column in columns))
-    for row in rows:
-        print(" ".join(cell(row[column]) for column in columns))
+    paths = [path for folder in arguments.folders for path in sorted(folder.glob("*.json"))]
+    rows: list[dict] = []
+    made: tuple[pathlib.Path, Graph] | None = None
+    for path in paths:
+        archive = archive_of(path)
+        if made is None or made[0] != archive:
+            made = archive, repository_graph(read_archive(archive))
+        rows.append(measure(path, made[1]))
+        columns = [column for column in rows[0] if column not in ("graph", "sample", "oracle")]
+        if len(rows) == 1:
+            print(f"{'':<38}", " ".join(f"{column.replace('symbol_', 's.')[:9]:>9}" for column in columns))
+        print(f"{path.stem:<38}", " ".join(cell(rows[-1][column]) for column in columns), flush=True)
     if rows:
         record("repository_graphs", rows, ["lode", "tree-sitter"])
     else:
-        print(f"no graphs in {arguments.folder}")
+        print("no graphs there")
 
 
 if __name__ == "__main__":

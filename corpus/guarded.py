@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from corpus.errors import LodeError
 
 MEMORY_LIMIT = 2 << 30  # bytes of address space of the child
-CPU_LIMIT = 5.0  # seconds of processor time per request
+CPU_LIMIT = 4.0  # seconds of processor time per request; with all around it, no file costs more than five
 WALL_LIMIT = 60.0  # seconds per request; for a child that is stuck without working
 START_LIMIT = 120.0  # seconds for a child to come up on a busy machine
 

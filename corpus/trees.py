@@ -11,6 +11,8 @@ from corpus.guarded import Failed
 # without end. The count depends on the text alone, so the verdict is the same everywhere.
 BASE_STEPS = 20_000
 STEPS_PER_BYTE = 0.25
+MOST_LOOSE = 20_000  # signs outside of any rule
+CHUNK = 2048  # bytes that the parser is handed at once, and that every `node.text` copies again
 
 
 @functools.cache
@@ -30,9 +32,23 @@ def parse(language: tree_sitter.Language, source: bytes) -> tree_sitter.Tree:
         return steps > limit
 
     def read(offset: int, _: object) -> bytes:
-        return source[offset : offset + (1 << 16)]
+        return source[offset : offset + CHUNK]
 
     try:
         return tree_sitter.Parser(language).parse(read, progress_callback=cancel)
     except ValueError:
         raise Failed("too_hard") from None
+
+
+def readable(root: tree_sitter.Node) -> tree_sitter.Node:
+    """The root itself; raises `Failed("too_hard")` for text that is hardly code.
+
+    A query's time grows with the square of what no rule of the grammar holds together: 100,000 `{` take seconds, and a
+    file of code has next to nothing of the kind.
+    """
+    loose = root.child_count - root.named_child_count
+    if root.has_error:
+        loose += sum(node.child_count for node in (root, *root.children) if node.is_error)
+    if loose > MOST_LOOSE:
+        raise Failed("too_hard")
+    return root

@@ -321,7 +321,8 @@ def graph(
     found = graph_of_path(repository)
     if svg is not None:
         with storage.atomic_write(svg) as file:
-            file.write(graph_svg(found, repository.rstrip("/").rpartition("/")[2]).encode())
+            name = os.path.basename(os.path.abspath(repository))
+            file.write(graph_svg(found, name.removesuffix(".gz").removesuffix(".tar")).encode())
     show(graph_json(found), as_json, graph_listing(found))
 
 

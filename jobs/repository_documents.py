@@ -21,8 +21,9 @@ from corpus.tokens import TextTokenizer
 from jobs.engine import Account, Stage, Work, spark_schema
 from jobs.recipe import CodeSection
 from jobs.worker import Counts, Task, WriteBuckets, part_name
-from repo_ordering.document import ACCOUNT, FILE_ROW, WINDOW, OrderRepositories
+from repo_ordering.document import WINDOW, OrderRepositories
 from repo_ordering.graph import speaks
+from repo_ordering.rows import ACCOUNT, FILE_ROW
 
 ACCOUNTS = "accounts"
 FACTS = ("id", "source", "language", "repository", "path", "size")

@@ -22,7 +22,9 @@ _C = {"C", "C++", "Objective-C", "Objective-C++", "Cuda"}
 _JVM = {"Java", "Kotlin", "Scala"}
 _BUILD = {"CMake", "Makefile", "Meson", "Starlark", "Ninja", "GN", "Bazel"}  # they list everything there is
 _READ_BY_PEOPLE = {"Markdown", "reStructuredText"}
-_TEMPLATES = re.compile(r"\{%|<%|\{\{>|^\s*@(?:extends|include)", re.MULTILINE)
+# Looking for words is faster than matching: a text without any of these has nothing to match.
+_RENDER_SIGNS = ("render", "view", "partial", "layout", "template")
+_TEMPLATE_SIGNS = ("{%", "<%", "{{>", "@extends(", "@include")
 _QUOTED = re.compile(r"""(["'`])([\w@./+-]{3,200})\1""")
 # Folders whose files are named without them.
 _ROOTS = frozenset(
@@ -42,8 +44,10 @@ _GENERATED = re.compile(r"(?:_pb2(?:_grpc)?|_grpc_pb|_pb|(?:\.grpc)?\.pb)(?![a-z
 _PROTO_OPTION = re.compile(
     r'^\s{0,8}option\s{1,8}(?:go|java)_package\s{0,8}=\s{0,8}"([\w./-]{3,200})', re.MULTILINE
 )
-_NATIVE = re.compile(r"\bnative\b|\bexternal\s+fun\b|@native\b")
+_NATIVE = re.compile(r"\bnative\s|\bexternal\s{1,8}fun\b|@native\b")
 _JNI = re.compile(r"\bJava_(\w{1,300})")
+_LIBRARY_SIGNS = ("DLL", "dlopen", "DllImport", "LibraryImport", "oadLibrary", "oad_library", "ffi_lib")
+_LIBRARY_SIGNS += ("Native.load",)
 _LIBRARY = re.compile(
     r"""\b(?:CDLL|WinDLL|LoadLibrary|dlopen|DllImport|LibraryImport|loadLibrary|load_library|ffi_lib|Native\.load)
     \s{0,4}\(\s{0,8}["']([\w./+-]{1,100})["']""",
@@ -138,8 +142,8 @@ def _templates(place: _Places, sources: Sequence[SourceFile]) -> Iterator[Edge]:
             stem = folders[-1].partition(".")[0].removeprefix("_")
             known.setdefault("/".join([*folders[root + 1 : -1], stem]), []).append(path)
     for file in sources:
-        is_template = _TEMPLATES.search(file.text) is not None
-        if not known and not is_template:
+        is_template = any(sign in file.text for sign in _TEMPLATE_SIGNS)
+        if not is_template and not (known and any(sign in file.text for sign in _RENDER_SIGNS)):
             continue
         for name in _distinct(next(filter(None, m.groups())) for m in _TAG.finditer(file.text)):
             found = place.named(file.path, name) if "." in name else None
@@ -215,6 +219,8 @@ def _protobuf(place: _Places, sources: Sequence[SourceFile]) -> Iterator[Edge]:
 
 def _native_methods(place: _Places, sources: Sequence[SourceFile]) -> Iterator[Edge]:
     """A class with native methods to the C that has them (JNI's mangled names); C to a class it looks up."""
+    if not any(file.language in _C for file in sources):
+        return
     native: dict[str, str] = {}  # mangled name of the class -> file
     classes: dict[str, list[str]] = {}
     for file in sources:
@@ -274,7 +280,7 @@ def _libraries(place: _Places, sources: Sequence[SourceFile]) -> Iterator[Edge]:
         if (file.language in _C or file.language == "Rust") and not path.endswith((".h", ".hpp")):
             stems.setdefault(posixpath.basename(path).partition(".")[0].removeprefix("lib"), []).append(path)
     for file in sources if stems else ():
-        if file.language in _C or kind_of(file.language) != "programming":
+        if file.language in _C or not any(sign in file.text for sign in _LIBRARY_SIGNS):
             continue
         for name in _distinct(_LIBRARY.findall(file.text)):
             stem = re.split(r"\.(?:so|dll|dylib)\b", posixpath.basename(name))[0].removeprefix("lib")

@@ -1,6 +1,8 @@
 """A repository's files as a dependency graph."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 from repo_ordering.companions import test_edges
 from repo_ordering.cross import cross_edges
 from repo_ordering.edges import Edge, Facts, Graph, SourceFile, merged
-from repo_ordering.languages import FAMILIES, MANIFESTS, MODULES
+from repo_ordering.languages import FAMILIES, MODULES, is_manifest
 from repo_ordering.parse import ParseFailed, Parser, shared_parser
 
 MAX_FILE_CHARS = 1 << 20  # a longer file is data or generated: it stays in the graph, with no edges out
@@ -35,8 +37,8 @@ class GraphBuilder:
     """A repository's graph, file by file. Of files that are absent from the corpus no text is held.
 
     An absent file is one that something may depend on and that is not there: its edges in are found, those
-    out are not looked for. Where imports name paths (Python, C, JavaScript) its path is enough; where they
-    name what a file declares (Java, Go, Rust) its text is parsed and let go.
+    out are not looked for. Where imports name paths (Python, C, JavaScript) its path is enough for those that
+    imports tell; for what follows from what it declares its text is parsed and let go.
     """
 
     def __init__(self, parser: Parser | None = None, max_absent_chars: int = MAX_ABSENT_CHARS) -> None:
@@ -81,8 +83,7 @@ class GraphBuilder:
             self._absent_chars_left -= len(text)
             if self._absent_chars_left < 0 or len(text) > MAX_FILE_CHARS:
                 text = None
-        is_manifest = path.rpartition("/")[2] in MANIFESTS
-        self._files[path] = SourceFile(path, language, (text or "") if is_manifest else "")
+        self._files[path] = SourceFile(path, language, (text or "") if is_manifest(path) else "")
         # Facts of a family are looked at by its own files alone.
         facts = self._facts.get(_family(MODULES.get(language or "", "")))
         if facts is not None:
@@ -97,11 +98,15 @@ class GraphBuilder:
     def graph(self) -> Graph:
         """The graph of all files, the absent ones among them."""
         edges: list[Edge] = []
-        for family in sorted(self._facts):
-            edges += _load(family).resolve(self._facts[family], self._files)
-        edges += cross_edges(self._files)
-        edges += test_edges(self._files, edges)
-        return Graph(tuple(sorted(self._files)), merged(edges), self._unparsed)
+        # A path from the root of a file system has no place in a repository, and no end for one who walks upwards.
+        files = {path: file for path, file in self._files.items() if not path.startswith("/")}
+        with _no_collector():
+            for family, found in sorted(self._facts.items()):
+                facts = {path: each for path, each in found.items() if path in files}
+                edges += _load(family).resolve(facts, files)
+            edges += cross_edges(files)
+            edges += test_edges(files, edges)
+            return Graph(tuple(sorted(self._files)), merged(edges), self._unparsed)
 
     def names_used(self, users: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
         """Of each file (with the files that depend on it) the names that these write, sorted.
@@ -124,11 +129,23 @@ class GraphBuilder:
         return found
 
 
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Without the garbage collector: it would walk all facts again and again, and they are no garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def speaks(path: str, language: str | None) -> bool:
-    """Whether an absent file's text, and not its path alone, decides what depends on it."""
-    if path.rpartition("/")[2] in MANIFESTS:
+    """Whether an absent file's text, and not its path alone, says what depends on it."""
+    if is_manifest(path):
         return True
-    return language in MODULES and not hasattr(_module(language), "scan")
+    return language in MODULES and hasattr(_module(language), "scan_tree")
 
 
 def graph_json(graph: Graph) -> dict[str, list]:

@@ -29,4 +29,5 @@ def prepare() -> None:
 def scan(language: str, text: str) -> Any:
     """Symbols of one file; raises `Failed` where its text is too hard to parse."""
     module, grammar = _reader(language)
-    return module.scan_tree(trees.parse(grammar, text.encode("utf-8", "replace")).root_node)
+    tree = trees.parse(grammar, text.encode("utf-8", "replace"))
+    return module.scan_tree(trees.readable(tree.root_node))

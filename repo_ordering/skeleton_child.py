@@ -21,7 +21,7 @@ def skeleton(language: str, text: str) -> str | None:
     """The text with `...` for each body; None where nothing could be left out."""
     grammar, query = _query(language)
     source = text.encode("utf-8", "replace")
-    root = trees.parse(grammar, source).root_node
+    root = trees.readable(trees.parse(grammar, source).root_node)
     found = tree_sitter.QueryCursor(query).captures(root).get("body", [])
     parts: list[bytes] = []
     end = 0

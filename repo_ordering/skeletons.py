@@ -1,8 +1,8 @@
 """Signature-only stand-ins for dependencies that found no room in a window.
 
 To complete code, a model needs of a dependency mostly what it offers: pruning the bodies of functions in
-dependencies costs little (Hierarchical Context Pruning, arXiv 2406.18294). So where a window has room left, files that others
-in it depend on come first without them.
+dependencies costs little (Hierarchical Context Pruning, arXiv 2406.18294). So where a window has room left, files
+that others in it depend on come first without them.
 """
 
 from collections import Counter

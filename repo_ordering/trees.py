@@ -31,3 +31,11 @@ def walk(root, context: Any, visit: Callable[[Any, Any], Any]) -> None:
         below = visit(node, context)
         if below is not None:
             stack += [(child, below) for child in reversed(node.named_children)]
+
+
+def captured(cursor, root) -> dict[str, list]:
+    """Captured nodes of a query in source order, outer ones first: tree-sitter gives them in none."""
+    return {
+        name: sorted(nodes, key=lambda node: (node.start_byte, -node.end_byte))
+        for name, nodes in cursor.captures(root).items()
+    }

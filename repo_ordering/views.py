@@ -7,9 +7,10 @@ import pyarrow as pa
 
 from corpus.errors import LodeError
 from corpus.repositories import read_repository
-from repo_ordering.document import FILE_ROW, OrderRepositories
+from repo_ordering.document import OrderRepositories
 from repo_ordering.edges import Edge, Graph, SourceFile
 from repo_ordering.graph import repository_graph
+from repo_ordering.rows import FILE_ROW
 
 
 def files_of_path(path: str) -> list[SourceFile]:

@@ -5,13 +5,15 @@ stand earlier in the same window. Every file stands in exactly one window; one l
 window of its own, which the packer cuts.
 """
 
-import heapq
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from repo_ordering.order import ORDERS, dependency
+from repo_ordering.refine import annealed, fewer, merged, packed
 
 Pair = tuple[str, str]
+
+# How many windows clustering may use, next to packing the files by size alone: a little room to move in.
+SPARE = 1.05
 
 
 def compose(
@@ -51,67 +53,34 @@ def cut(order: Iterable[str], sizes: Mapping[str, int], budget: int) -> list[lis
 
 
 def _clustered(sizes: Mapping[str, int], pairs: list[Pair], budget: int, seed: int) -> list[list[str]]:
-    """Greedy merging: the two groups with the most edges for their joint size become one while they fit.
+    """Greedy merging, refined by annealing (see `refine`), in no more windows than `SPARE` allows.
 
-    Files in a group are then put in `dependency` order, and groups into windows in the order of the
-    repository as a whole, each into the first window with room.
+    Files in a window are put in `dependency` order, and windows in the order of the repository as a whole.
     """
     order = dependency(sizes, pairs, seed)
     place = {path: i for i, path in enumerate(order)}
-    members: dict[int, list[str]] = {place[path]: [path] for path in order}
-    weight = {number: sizes[path] for path, number in place.items()}
-    links: dict[int, Counter[int]] = {number: Counter() for number in members}
+    links: list[set[int]] = [set() for _ in order]
+    lengths = [sizes[path] for path in order]
     for source, target in pairs:
-        links[place[source]][place[target]] += 1
-        links[place[target]][place[source]] += 1
-
-    def offer(a: int, b: int) -> tuple[float, int, int, int]:
-        joint = weight[a] + weight[b]
-        return (-links[a][b] / max(joint, 1), min(a, b), max(a, b), joint)
-
-    heap = [offer(a, b) for a in links for b in links[a] if a < b and weight[a] + weight[b] <= budget]
-    heapq.heapify(heap)
-    while heap:
-        found = heapq.heappop(heap)
-        _, a, b, _ = found
-        if a not in members or b not in members or offer(a, b) != found:
-            continue  # one of the two has been merged since
-        members[a] += members.pop(b)
-        weight[a] += weight.pop(b)
-        for other, count in links.pop(b).items():
-            del links[other][b]
-            if other != a:
-                links[a][other] += count
-                links[other][a] += count
-        for other in links[a]:
-            if weight[a] + weight[other] <= budget:
-                heapq.heappush(heap, offer(a, other))
-    inside: dict[int, list[Pair]] = {number: [] for number in members}
-    owner = {path: number for number, group in members.items() for path in group}
+        a, b = place[source], place[target]
+        if lengths[a] <= budget and lengths[b] <= budget:
+            links[a].add(b)
+            links[b].add(a)
+    fitting = [i for i, length in enumerate(lengths) if length <= budget]
+    alone = [[i] for i, length in enumerate(lengths) if length > budget]
+    groups = [group for group in merged(lengths, links, budget) if lengths[group[0]] <= budget]
+    fewest = len(packed([[i] for i in fitting], lengths, budget))
+    windows = packed(groups, lengths, budget)
+    most = int(fewest * SPARE)
+    windows = fewer(windows, lengths, links, budget, most)
+    windows += [[] for _ in range(len(windows), most)]
+    windows = annealed(windows, lengths, links, budget, seed) + alone
+    owner = {order[i]: number for number, window in enumerate(windows) for i in window}
+    inside: list[list[Pair]] = [[] for _ in windows]
     for source, target in pairs:
         if owner[source] == owner[target]:
             inside[owner[source]].append((source, target))
-    groups = [dependency(members[number], inside[number], seed) for number in sorted(members)]
-    return _first_fit(groups, sizes, budget)
-
-
-def _first_fit(groups: list[list[str]], sizes: Mapping[str, int], budget: int) -> list[list[str]]:
-    """Each group into the first window with room for it, found through a tree of the largest rooms."""
-    windows: list[list[str]] = []
-    width = 1
-    while width < len(groups):
-        width *= 2
-    room = [budget] * (2 * width)  # a tournament: a node holds the larger room of its children
-    for group in groups:
-        size = min(sum(sizes[path] for path in group), budget)  # a single file over the budget fills a window
-        node = 1
-        while node < width:
-            node = 2 * node if room[2 * node] >= size else 2 * node + 1
-        if node - width == len(windows):
-            windows.append([])
-        windows[node - width] += group
-        room[node] -= size
-        while node > 1:
-            node //= 2
-            room[node] = max(room[2 * node], room[2 * node + 1])
-    return windows
+    return [
+        dependency([order[i] for i in windows[number]], inside[number], seed)
+        for number in sorted(range(len(windows)), key=lambda number: min(windows[number]))
+    ]

@@ -12,7 +12,7 @@ from corpus.packing import CHUNK, SEQUENCE
 from corpus.schema import DOCUMENT, DROPPED
 from jobs.deduplicate import FATE, LINE
 from pretrain.metrics import SCHEMA as METRICS
-from repo_ordering.document import ACCOUNT, DROPS
+from repo_ordering.rows import ACCOUNT, DROPS
 
 HOSTILE = (
     "</pre><script>alert(1)</script><img src=x onerror=alert(2)> \u202egpj.exe\u202c \x07 {{ 7 * 7 }} "
@@ -216,7 +216,15 @@ class TinyWork:
         self.manifest("repositories", 2, {}, ["code_rules"], unit="files", rows_written=1)
 
     def packed(self) -> None:
-        chunk = {"chunk": 0, "first": True, "last": True, "composed": False, "text": "t", "regions": None, "tokens": [7, 8, 9]}
+        chunk = {
+            "chunk": 0,
+            "first": True,
+            "last": True,
+            "composed": False,
+            "text": "t",
+            "regions": None,
+            "tokens": [7, 8, 9],
+        }
         chunks = [
             chunk | {"id": i, "source": s} for i, s in (("p1", "math"), ("p3", "math"), ("r1", "shelf"))
         ]

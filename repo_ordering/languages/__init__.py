@@ -21,13 +21,42 @@ MODULES = {
     "Objective-C++": "c",
     "Cuda": "c",
     "Java": "java",
+    "Kotlin": "kotlin",
+    "Scala": "scala",
     "Go": "go",
     "Rust": "rust",
     "JavaScript": "javascript",
     "TypeScript": "javascript",
     "TSX": "javascript",
+    "Vue": "javascript_components",
+    "Svelte": "javascript_components",
+    "C#": "csharp",
+    "PHP": "php",
+    "Ruby": "ruby",
+    "Swift": "swift",
 }
 # Module -> the module that resolves for it; itself where none is given.
-FAMILIES: dict[str, str] = {}
-# Files whose text, in whatever language, says what the repository's own packages are called.
-MANIFESTS = {"go.mod", "Cargo.toml", "package.json"}
+FAMILIES: dict[str, str] = dict.fromkeys(("java", "kotlin", "scala"), "jvm") | {
+    "javascript_components": "javascript"
+}
+# Files whose text, in whatever language, says what the repository's own packages are called, by name or ending.
+MANIFESTS = {
+    "go.mod",
+    "Cargo.toml",
+    "package.json",
+    "compile_commands.json",
+    "composer.json",
+    "go.work",
+    "Package.swift",
+    "Directory.Build.props",
+    "Directory.Build.targets",
+    "tsconfig.json",
+    "tsconfig.base.json",
+    "jsconfig.json",
+}
+MANIFEST_ENDINGS = (".csproj",)
+
+
+def is_manifest(path: str) -> bool:
+    """Whether a file is one of `MANIFESTS` or has one of `MANIFEST_ENDINGS`."""
+    return path.rpartition("/")[2] in MANIFESTS or path.endswith(MANIFEST_ENDINGS)

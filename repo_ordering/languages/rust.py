@@ -1,27 +1,55 @@
-"""Rust: the module tree, and the files that paths in the code lead through and end in.
+"""Rust: the modules of a file, what it declares and brings into scope, and the paths that it writes.
 
-`mod` items make the tree (also `#[path]` and inline modules); `use` trees, re-exports and globs give names in
-each module; every path used is then followed segment by segment. Each module on the way counts as named, as
-rustdoc links it. What stands under `#[cfg(...)]` is guarded.
+The syntax tree tells modules, items, `use` trees and what stands under `#[cfg]`; names are read off the text between
+them, which is as good in the arguments of macros, where there is no tree. `rust_modules` finds the files.
 """
 
-import posixpath
+import functools
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from itertools import pairwise
+from typing import Any
 
-from repo_ordering.edges import Edge, Facts, SourceFile
-from repo_ordering.trees import text_of, walk
+from repo_ordering.edges import Facts
+from repo_ordering.languages.rust_modules import resolve
+from repo_ordering.languages.rust_spans import Frames, Spans, use_tree
+from repo_ordering.trees import captured
 
-_ITEMS = {
+__all__ = ["grammar", "names_used", "names_written", "resolve", "scan_tree"]
+
+_ITEMS = (
     "struct_item", "enum_item", "union_item", "trait_item", "type_item", "function_item", "const_item",
-    "static_item", "macro_definition", "function_signature_item",
-}  # fmt: skip
-_PATHS = {"scoped_identifier", "scoped_type_identifier"}
-# Bounds that no real crate meets, against module trees built to explode.
-_MAX_HOPS = 16  # re-exports followed from one name
-_MAX_GLOBS = 64  # glob imports of one module
-_MAX_PLACES = 32  # modules that one file is the text of
+    "static_item", "function_signature_item", "associated_type",
+)  # fmt: skip
+_QUERY = (
+    "(mod_item) @mod (use_declaration) @use (extern_crate_declaration) @extern (impl_item) @impl "
+    "(attribute_item) @attribute (inner_attribute_item) @inner (macro_definition) @macro "
+    "(source_file (macro_invocation) @wrapper) (declaration_list (macro_invocation) @wrapper) "
+    "(source_file (expression_statement (macro_invocation) @wrapper)) "
+    f"[{' '.join(f'({kind})' for kind in _ITEMS)}] @item"
+)
+_WRAPPED = re.compile(
+    rb"\s*(?:#\s*!?\[[^\]]{0,400}\]\s*|//[^\n]{0,400}\n\s*){0,400}(?:pub\b(?:\s*\([^)]{0,80}\))?\s*)?"
+    rb"(?:(?:mod|use|fn|struct|enum|trait|impl|const|static|type|unsafe|async|macro_rules|extern)\b|\w+\s*!\s*\{|if\s*#)"
+)
+_DULL = re.compile(
+    rb"//[^\n]*|/\*(?:[^*]|\*(?!/))*+\*/|\bb?r(#*)\".*?\"\1|\"(?:[^\"\\]|\\.)*+\"|'(?:[^'\\\n]|\\[^\n][^'\n]{0,8})'",
+    re.DOTALL,
+)
+_HEAD = re.compile(rb"([\w:]+)\s*!\s*\{")
+_BRANCH = re.compile(rb"(?:\}\s*else\s*)?if\s*#\s*\[[^\]]{0,400}\]\s*\{|\}\s*else\s*\{")
+_CFG = re.compile(rb"#\s*!?\s*\[\s*cfg\s*\(")
+_PATH_ATTRIBUTE = re.compile(rb'path\s*=\s*"([^"]{1,400})"')
+_NAME = re.compile(
+    rb"(?<![\w.'#])(?:::\s*)?(?:[A-Za-z_]\w*(?:\s*::\s*[A-Za-z_]\w*)+!?|[A-Za-z_]\w*!(?=\s*[(\[{])|[A-Z]\w*|[a-z_]\w*(?=\())"
+    rb"|\bself\.([a-z_]\w*)(?=\(|::<)"
+)
+_KEYWORDS = frozenset(
+    b"if while for match return in as fn let loop move where impl dyn ref mut else unsafe".split()
+)
+_SEGMENT = re.compile(rb"\w+")
+_MAX_WRAPPED = 3  # macros around items, in one another
+_MAX_NAMES = 30_000  # different names of a file; more is a table
 
 
 def grammar(language: str) -> object:
@@ -31,297 +59,239 @@ def grammar(language: str) -> object:
     return tree_sitter_rust.language()
 
 
-def scan_tree(root) -> dict:
+@functools.cache
+def _tools():
+    import tree_sitter
+
+    language = tree_sitter.Language(grammar("Rust"))
+    return tree_sitter.Parser(language), tree_sitter.Query(language, _QUERY), tree_sitter.QueryCursor
+
+
+def scan_tree(root) -> dict[str, Any]:
     """Facts of one file; a scope is the list of inline modules around, `guarded` says there is a `#[cfg]`.
 
     mods: [scope, name, path attribute, inline, guarded]; items: [scope, name]; macros: [name];
-    uses: [scope, path, alias or "*", guarded]; paths: [scope, path, guarded], each once.
+    members: [type or trait, name, is it a trait's] of functions; uses: [scope, path, alias or "*", guarded];
+    paths: [scope, path, type of the `impl` around, guarded], each once; a path of one name that starts with a dot is
+    a method of `self`, one that ends with an exclamation mark a macro.
     """
-    facts = {"mods": [], "items": [], "macros": [], "uses": []}
-    paths: dict[tuple, None] = {}
-    attributes: list[str] = []  # of the item that comes next
+    parser, query, cursor = _tools()
+    text = root.text
+    wrappers: list[tuple[int, int]] = []
+    captures = captured(cursor(query), root)
+    for _ in range(_MAX_WRAPPED):
+        # Items in a macro's braces (`cfg_rt! { mod a; }`) are read as if the macro were not there.
+        bare = bytearray(text)
+        for node in captures.get("wrapper", ()):
+            start, end = node.start_byte, node.end_byte
+            head = _HEAD.match(text, start, end)
+            if head is None or head[1] == b"macro_rules" or not _WRAPPED.match(text, head.end(), end):
+                continue
+            last = text.rfind(b"}", head.end(), end)
+            bare[start : head.end()] = b" " * (head.end() - start)
+            bare[last : last + 1] = b" "
+            if head[1].endswith(b"cfg_if"):
+                inside = _BRANCH.sub(lambda match: b" " * len(match[0]), bytes(bare[start:end]))
+                last = inside.rfind(b"}")
+                bare[start:end] = inside[:last] + b" " + inside[last + 1 :] if last >= 0 else inside
+            if b"cfg" in head[1]:
+                wrappers.append((start, end))
+        if bare == text:
+            break
+        text = bytes(bare)
+        captures = captured(cursor(query), parser.parse(text).root_node)
+    return _Reader(text, captures, wrappers).facts()
 
-    def visit(node, context: tuple) -> tuple | None:
-        scope, guarded, top = context
-        kind = node.type
-        if kind == "attribute_item":
-            attributes.append(text_of(node)[:512])
-            return None
-        if kind in ("line_comment", "block_comment"):
-            return None
-        mine, attributes[:] = list(attributes), []
-        guarded = guarded or any(re.match(r"#\s*\[\s*cfg\s*\(", attribute) for attribute in mine)
-        if kind == "mod_item":
-            name = text_of(node.child_by_field_name("name"))
+
+class _Reader:
+    """Facts out of the captured nodes of one file."""
+
+    def __init__(self, text: bytes, captures: dict[str, list], wrappers: list[tuple[int, int]]) -> None:
+        self.text = text
+        self.captures = captures
+        declared = [
+            *captures.get("mod", ()), *captures.get("use", ()), *captures.get("impl", ()), *captures.get("item", ()),
+            *captures.get("macro", ()), *captures.get("extern", ()),
+        ]  # fmt: skip
+        self.spans = sorted((node.start_byte, node.end_byte) for node in declared)
+        self.guards = Spans(wrappers + self.guarded())
+        self.mods: list[tuple[int, int, str]] = []
+        for node in captures.get("mod", ()):
+            body = node.child_by_field_name("body")
+            name = node.child_by_field_name("name")
+            if body is not None and name is not None:
+                self.mods.append((body.start_byte, body.end_byte, self.text_of(name)))
+        self.scopes = Frames(self.mods)
+
+    def text_of(self, node) -> str:
+        return self.text[node.start_byte : node.end_byte].decode("utf-8", "replace").removeprefix("r#")
+
+    def guarded(self) -> list[tuple[int, int]]:
+        """Spans of the items that `#[cfg(...)]` stands before."""
+        found = []
+        starts = [start for start, _ in self.spans]
+        attributes = [(n.start_byte, n.end_byte) for n in self.captures.get("attribute", ())]
+        last = [end for _, end in attributes]  # of the attributes that follow each other
+        for k in range(len(attributes) - 2, -1, -1):
+            if not self.text[attributes[k][1] : attributes[k + 1][0]].strip():
+                last[k] = last[k + 1]
+        for (start, end), after in zip(attributes, last, strict=True):
+            if not _CFG.match(self.text, start, end):
+                continue
+            end = after
+            i = bisect_left(starts, end)
+            if i < len(starts) and starts[i] - end < 2000:
+                gap = re.sub(rb"//[^\n]*|/\*.*?\*/", b"", self.text[end : starts[i]], flags=re.DOTALL)
+                if not gap.strip() or re.fullmatch(rb"\s*pub(\s*\([^)]*\))?\s*", gap):
+                    found.append((start, self.spans[i][1]))
+                    continue
+            # A statement, a field or an arm: what is on its line and the next.
+            line = self.text.find(b"\n", end + 1)
+            found.append((start, line if line >= 0 else len(self.text)))
+        for node in self.captures.get("inner", ()):
+            if _CFG.match(self.text, node.start_byte, node.end_byte):
+                found.append((0, len(self.text)))
+        return found
+
+    def attributes_before(self, node) -> bytes:
+        """The text of the attributes just before an item, as far as may matter."""
+        return self.text[self.previous_end(node.start_byte) : node.start_byte]
+
+    def previous_end(self, position: int) -> int:
+        return max(position - 600, self.text.rfind(b";", 0, position), self.text.rfind(b"}", 0, position), 0)
+
+    def facts(self) -> dict[str, Any]:
+        impls = []
+        members: dict[tuple[str, str, bool], None] = {}
+        for node in self.captures.get("impl", ()):
+            kind, body = node.child_by_field_name("type"), node.child_by_field_name("body")
+            if kind is not None and body is not None:
+                name = self.text[kind.start_byte : kind.end_byte].partition(b"<")[0]
+                last = _SEGMENT.findall(name)
+                owner = last[-1].decode("utf-8", "replace") if last else ""
+                of_trait = node.child_by_field_name("trait") is not None
+                impls.append((body.start_byte, body.end_byte, (owner, of_trait)))
+        traits = []
+        items: dict[tuple, None] = {}
+        functions = []
+        for node in self.captures.get("item", ()):
+            name = node.child_by_field_name("name")
+            if name is None:
+                continue
+            if node.type in ("function_item", "function_signature_item"):
+                functions.append((node.start_byte, node.end_byte, self.text_of(name)))
+                continue
+            if node.type == "trait_item":
+                body = node.child_by_field_name("body")
+                if body is not None:
+                    traits.append((body.start_byte, body.end_byte, (self.text_of(name), None)))
+            elif node.type == "associated_type":
+                continue
+            items[self.scopes.at(node.start_byte), self.text_of(name), node.start_byte] = None
+        owners = Frames(impls + traits)
+        blocks = Frames([(start, end, name) for start, end, name in functions])
+        for start, _, name in functions:
+            owner = owners.at(start)
+            if len(blocks.at(start - 1)):
+                continue  # a function in a function
+            if not owner:
+                items[self.scopes.at(start), name, start] = None
+            elif owner[-1][1] is not True:
+                members[owner[-1][0], name, owner[-1][1] is None] = None
+        kept: dict[tuple, None] = {}
+        for scope, name, start in items:
+            if not owners.at(start) and not blocks.at(start - 1):
+                kept[scope, name] = None
+        mods = []
+        for node in self.captures.get("mod", ()):
+            name = node.child_by_field_name("name")
+            if name is None:
+                continue
             inline = node.child_by_field_name("body") is not None
-            attribute = next((m[1] for a in mine if (m := re.search(r'path\s*=\s*"([^"]*)"', a))), None)
-            facts["mods"].append([list(scope), name, attribute, inline, guarded])
-            return ((*scope, name), guarded, True) if inline else None
-        if kind == "use_declaration":
+            path = None
+            before = self.attributes_before(node)
+            if b"path" in before:
+                stated = list(_PATH_ATTRIBUTE.finditer(before))
+                path = stated[-1][1].decode("utf-8", "replace") if stated else None
+            start = node.start_byte
+            mods.append(
+                [list(self.scopes.at(start)), self.text_of(name), path, inline, self.guards.at(start)]
+            )
+        uses = []
+        for node in self.captures.get("use", ()):
             argument = node.child_by_field_name("argument")
             if argument is not None:
-                facts["uses"] += [[list(scope), *use, guarded] for use in _use_tree(argument)]
-            return None
-        if kind == "declaration_list":  # of an inline module, or of an impl or trait, whose items are members
-            return (scope, guarded, top)
-        if kind in _ITEMS:
+                scope, guarded = list(self.scopes.at(node.start_byte)), self.guards.at(node.start_byte)
+                uses += [[scope, path, alias, guarded] for path, alias in use_tree(self.text, argument)]
+        for node in self.captures.get("extern", ()):
+            name, alias = node.child_by_field_name("name"), node.child_by_field_name("alias")
+            if name is not None:
+                whole = self.text_of(name)
+                path = ["crate"] if whole == "self" else ["", whole]
+                known_as = self.text_of(alias) if alias is not None else whole
+                scope, guarded = list(self.scopes.at(node.start_byte)), self.guards.at(node.start_byte)
+                uses.append([scope, path, known_as, guarded])
+        macros = []
+        for node in self.captures.get("macro", ()):
             name = node.child_by_field_name("name")
-            if name is not None and kind == "macro_definition":
-                facts["macros"].append(text_of(name))
-            elif name is not None and top:
-                facts["items"].append([list(scope), text_of(name)])
-            return None if kind == "macro_definition" else (scope, guarded, False)
-        if kind in _PATHS:
-            path = _path(node)
-            if path:
-                paths[(scope, tuple(path), guarded)] = None
-                return None
-        elif kind == "type_identifier" or (kind == "identifier" and not text_of(node)[:1].islower()):
-            paths[(scope, (text_of(node),), guarded)] = None
-        elif kind in ("call_expression", "macro_invocation", "generic_function"):
-            # A lower-case name alone is mostly a local variable; called, it is mostly a function.
-            called = node.child_by_field_name("macro" if kind == "macro_invocation" else "function")
-            if called is not None and called.type == "identifier":
-                name = text_of(called) + ("!" if kind == "macro_invocation" else "")
-                paths[(scope, (name,), guarded)] = None
-        elif kind == "token_tree":
-            for path in _token_paths(node):
-                paths[(scope, tuple(path), guarded)] = None
-        return (scope, guarded, top and kind == "source_file")
+            if name is not None:
+                macros.append(self.text_of(name))
+        return {
+            "mods": mods,
+            "items": [[list(scope), name] for scope, name in kept],
+            "macros": macros,
+            "members": [list(each) for each in members],
+            "uses": uses,
+            "paths": self.paths(owners),
+        }
 
-    walk(root, ((), False, True), visit)
-    facts["paths"] = [[list(scope), list(path), guarded] for scope, path, guarded in paths]
-    return facts
-
-
-def _path(node) -> list[str]:
-    """Segments of a path, without type arguments; empty for one that starts with a type (`<T as X>::Y`)."""
-    segments: list[str] = []
-    while node is not None:
-        if node.type in ("generic_type", "generic_type_with_turbofish"):
-            node = node.child_by_field_name("type")
-            continue
-        if node.type not in _PATHS:
-            named = node.type in ("identifier", "type_identifier", "crate", "self", "super", "metavariable")
-            return [text_of(node), *segments[::-1]] if named else []
-        name = node.child_by_field_name("name")
-        segments.append(text_of(name) if name is not None else "")
-        node = node.child_by_field_name("path")
-    return segments[::-1]
-
-
-def _token_paths(node) -> Iterator[list[str]]:
-    """Paths among the unparsed tokens of a macro's arguments: `a::b`, or a single capitalised name."""
-    path: list[str] = []
-    joined = False
-    for token in [*node.children, None]:
-        kind = token.type if token is not None else ""
-        if kind == "::" and path:
-            joined = True
-        elif kind in ("identifier", "crate", "self", "super") and (joined or not path):
-            path.append(text_of(token))
-            joined = False
-        else:
-            if len(path) > 1 or (path and not path[0][:1].islower()):
-                yield path
-            path = [text_of(token)] if kind in ("identifier", "crate", "self", "super") else []
-            joined = False
-
-
-def _use_tree(argument) -> list[tuple[list[str], str]]:
-    """(path, alias) of each leaf of a `use` tree; alias "*" is a glob, a leaf "self" is its parent."""
-    leaves: list[tuple[list[str], str]] = []
-    stack = [(argument, [])]
-    while stack:
-        node, prefix = stack.pop()
-        kind = node.type
-        if kind == "use_list":
-            stack += [(child, prefix) for child in reversed(node.named_children)]
-        elif kind == "scoped_use_list":
-            path, tail = node.child_by_field_name("path"), node.child_by_field_name("list")
-            if tail is not None:
-                stack.append((tail, prefix + (_path(path) if path is not None else [])))
-        elif kind == "use_as_clause":
-            path, alias = node.child_by_field_name("path"), node.child_by_field_name("alias")
-            if path is not None and alias is not None:
-                leaves.append((prefix + _path(path), text_of(alias)))
-        elif kind == "use_wildcard":
-            inner = node.named_children[0] if node.named_children else None
-            leaves.append((prefix + (_path(inner) if inner is not None else []), "*"))
-        else:
-            path = prefix + _path(node)
-            if len(path) > 1 and path[-1] == "self":
-                path.pop()
-            if path:
-                leaves.append((path, path[-1]))
-    return leaves
-
-
-def resolve(facts: Mapping[str, Facts], files: Mapping[str, SourceFile]) -> Iterator[Edge]:
-    """Import edges for `mod` and `use`, symbol edges for paths in the code."""
-    known = {path: found.symbols for path, found in facts.items() if found.symbols is not None}
-    crates = _Crates(known, files)
-    for path in sorted(known):
-        for base in crates.placed.get(path, ()):
-            for scope, segments, alias, guarded in known[path]["uses"]:
-                whole = segments if alias != "*" else [*segments, ""]
-                for target in crates.files_on(base.below(scope), whole):
-                    yield Edge(path, target, "import", guarded)
-            for scope, segments, guarded in known[path]["paths"]:
-                for target in crates.files_on(base.below(scope), segments):
-                    yield Edge(path, target, "symbol", guarded)
-            for scope, name, _, inline, guarded in known[path]["mods"]:
-                child = base.below(scope).children.get(name)
-                if child is not None and not inline:
-                    yield Edge(path, child.file, "import", guarded)
-
-
-class _Module:
-    """A module: the file it is written in, what it declares, what it brings into scope."""
-
-    def __init__(self, file: str, parent: "_Module | None", root: "_Module | None") -> None:
-        self.file = file
-        self.parent = parent
-        self.root = root or self
-        self.children: dict[str, _Module] = {}
-        self.items: set[str] = set()
-        self.uses: dict[str, list[str]] = {}
-        self.globs: list[list[str]] = []
-
-    def below(self, scope: list[str]) -> "_Module":
-        """The inline module `scope` leads to."""
-        module = self
-        for name in scope:
-            module = module.children.get(name, module)
-        return module
-
-
-class _Crates:
-    """All module trees of a repository, and names looked up in them."""
-
-    def __init__(self, facts: Mapping[str, dict], files: Mapping[str, SourceFile]) -> None:
-        self.placed: dict[str, list[_Module]] = {}  # a file may be a module of several crates
-        self.macros: dict[str, str] = {}
-        self._known: dict[tuple[int, str, bool], tuple[list[str], _Module | None]] = {}
-        self.named: dict[str, _Module] = {}  # crates of this repository by the name others use
-        for path in sorted(facts):
-            for name in facts[path]["macros"]:
-                self.macros.setdefault(name, path)
-        for path in sorted(facts, key=lambda path: (not _is_root(path), path.count("/"), path)):
-            if _is_root(path) or path not in self.placed:
-                self._grow(path, facts)
-        for path in sorted(files):
-            if posixpath.basename(path) == "Cargo.toml":
-                match = re.search(
-                    r"^\s*\[package\](?:(?!^\s*\[).*\n)*?\s*name\s*=\s*\"([^\"]+)\"", files[path].text, re.M
-                )
-                library = posixpath.join(posixpath.dirname(path), "src/lib.rs")
-                if match and library in self.placed:
-                    self.named.setdefault(match[1].replace("-", "_"), self.placed[library][0])
-
-    def _grow(self, root_path: str, facts: Mapping[str, dict]) -> None:
-        """Build the tree of the crate whose root is `root_path`."""
-        root = _Module(root_path, None, None)
-        folder = posixpath.dirname(root_path)
-        work = [(root, folder, folder)]  # module, folder of its children, folder `#[path]` is relative to
-        while work:
-            module, below, beside = work.pop()
-            ours = facts[module.file]
-            self.placed.setdefault(module.file, []).append(module)
-            for scope, name, attribute, inline, _ in ours["mods"]:
-                parent = module.below(scope)
-                if inline:
-                    parent.children.setdefault(name, _Module(module.file, parent, root))
-                    continue
-                stem = posixpath.join(below, *scope, name)
-                tries = [posixpath.normpath(posixpath.join(beside, attribute))] if attribute else []
-                tries += [stem + ".rs", stem + "/mod.rs"]
-                found = next((path for path in tries if path in facts), None)
-                on_the_way = {module.file}
-                above = module.parent
-                while above is not None:
-                    on_the_way.add(above.file)
-                    above = above.parent
-                if found is None or found in on_the_way or len(self.placed.get(found, ())) >= _MAX_PLACES:
-                    continue
-                child = parent.children.setdefault(name, _Module(found, parent, root))
-                own = posixpath.dirname(found)
-                work.append((child, own if found.endswith("/mod.rs") or attribute else stem, own))
-            for scope, name in ours["items"]:
-                module.below(scope).items.add(name)
-            for scope, path, alias, _ in ours["uses"]:
-                place = module.below(scope)
-                if alias == "*":
-                    place.globs += [path] * (len(place.globs) < _MAX_GLOBS)
-                else:
-                    place.uses.setdefault(alias, path)
-
-    def files_on(self, module: _Module, path: list[str]) -> list[str]:
-        """Files of the modules a path names on its way, and of the item it ends in; none for other crates."""
-        return self._follow(module, path, _MAX_HOPS)[0]
-
-    def _follow(self, module: _Module, path: list[str], hops: int) -> tuple[list[str], _Module | None]:
-        """The files a path touches, and the module it ends in unless that is an item or unknown."""
-        if len(path) == 1 and path[0].endswith("!"):
-            home = self.macros.get(path[0][:-1])
-            return ([home] if home else []), None
-        touched: list[str] = []
-        here: _Module | None = module
-        for i, name in enumerate(path):
-            if name == "crate":
-                here = module.root
-            elif name == "super":
-                here = here.parent
-            elif name in ("self", ""):
-                pass
-            else:
-                files, here = self._lookup(here, name, i == 0, hops)
-                touched += files
-                if here is None:
-                    break
-                continue
-            if here is None:
+    def paths(self, owners: "Frames") -> list[list]:
+        """Names in the text, without comments, strings, attributes, `use` trees and the insides of macros' rules."""
+        dull = [
+            (node.start_byte, node.end_byte)
+            for kind in ("attribute", "inner", "use", "extern", "macro")
+            for node in self.captures.get(kind, ())
+        ]
+        dull.sort()
+        pieces, at = [], 0
+        for start, end in dull:
+            if start >= at:
+                pieces.append(self.text[at:start])
+                pieces.append(b" " * (end - start))
+                at = end
+        pieces.append(self.text[at:])
+        text = _DULL.sub(lambda match: b" " * len(match[0]), b"".join(pieces))
+        found: dict[tuple, None] = {}
+        # What is around changes at few places: names are sought between them.
+        edges = sorted({0, len(text), *self.scopes.starts, *owners.starts, *self.guards.starts})
+        for start, end in pairwise(edges):
+            scope, owner, guarded = self.scopes.at(start), owners.at(start), self.guards.at(start)
+            kind = owner[-1][0] if owner else ""
+            names: dict[bytes, None] = {}
+            for match in _NAME.finditer(text, start, end):
+                name = b"." + match[1] if match[1] else match[0]
+                if name not in names:
+                    if name[-1:].islower() and name in _KEYWORDS:
+                        continue
+                    if text[max(match.start() - 3, 0) : match.start()] == b"fn ":
+                        continue
+                    names[name] = None
+            for name in names:
+                found[scope, name, kind, guarded] = None
+            if len(found) > _MAX_NAMES:
                 break
-            if name in ("crate", "super"):
-                touched.append(here.file)
-        return touched, here
+        return [[list(scope), _segments(name), kind, guarded] for scope, name, kind, guarded in found]
 
-    def _lookup(self, module: _Module, name: str, first: bool, hops: int) -> tuple[list[str], _Module | None]:
-        """What one name in a module means: a child module, an item, or something brought into scope.
 
-        Each question is answered once: globs of globs would otherwise be searched without end.
-        """
-        key = (id(module), name, first)
-        if key not in self._known:
-            self._known[key] = [], None  # what a cycle of re-exports finds
-            self._known[key] = self._search(module, name, first, hops)
-        return self._known[key]
-
-    def _search(self, module: _Module, name: str, first: bool, hops: int) -> tuple[list[str], _Module | None]:
-        child = module.children.get(name)
-        if child is not None:
-            return [child.file], child
-        if name in module.items:
-            return [module.file], None
-        if not hops:
-            return [], None
-        if name in module.uses and module.uses[name] != [name]:
-            files, end = self._follow(module, module.uses[name], hops - 1)
-            # Only where the name comes from counts here: the way to it was counted at the `use`.
-            return files[-1:], end
-        for glob in module.globs:
-            _, place = self._follow(module, glob, hops - 1)
-            if place is not None and place is not module:
-                files, end = self._lookup(place, name, False, hops - 1)
-                if files:
-                    return files, end
-        if first and name in self.named:
-            return [self.named[name].file], self.named[name]
-        return [], None
+def _segments(name: bytes) -> list[str]:
+    whole = name.decode("utf-8", "replace")
+    return ["".join(part.split()) for part in whole.split("::")] if "::" in whole else [whole]
 
 
 def names_written(facts: Facts) -> set[str]:
     """Segments of the paths in a file."""
+    if facts.symbols is None:
+        return set()
     return {segment for _, path, *_ in [*facts.symbols["uses"], *facts.symbols["paths"]] for segment in path}
 
 
@@ -329,21 +299,9 @@ def names_used(path: str, facts: Facts, written: set[str]) -> list[str]:
     """Items and macros of the file that another one names."""
     if facts.symbols is None:
         return []
-    items = [name for scope, name in facts.symbols["items"] if not scope and name in written]
+    items = [
+        name
+        for scope, name in facts.symbols["items"]
+        if not scope and not written.isdisjoint((name, f"{name}!"))
+    ]
     return items + [name for name in facts.symbols["macros"] if f"{name}!" in written]
-
-
-def _crate_name(manifest: str) -> str | None:
-    try:
-        name = tomllib.loads(manifest)["package"]["name"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return name if isinstance(name, str) else None
-
-
-def _is_root(path: str) -> bool:
-    """Whether Cargo builds a crate from this file by default."""
-    folder, _, name = path.rpartition("/")
-    if name in ("lib.rs", "main.rs", "build.rs"):
-        return True
-    return folder.rpartition("/")[2] in ("bin", "tests", "examples", "benches")

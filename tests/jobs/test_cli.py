@@ -196,8 +196,17 @@ def test_commands_work_one_by_one(finished, tmp_path):
     (archives / "pkg" / "a.py").write_text("from pkg import b\n\nprint(b.VALUE)\n")
     (archives / "pkg" / "b.py").write_text("VALUE = 'something to be imported by a'\n")
     run("repos", str(archives), "--out", str(tmp_path / "files"))
-    run("order", "--input", str(tmp_path / "files"), "--out", str(tmp_path / "ordered"))
-    done = lode("graph", str(archives), "--json")
+    tokenizer = str(finished / "tokenizer" / "tokenizer.json")
+    windows = ("--order", "clustered", "--window", "200", "--tokenizer", tokenizer)
+    run("order", "--input", str(tmp_path / "files"), "--out", str(tmp_path / "ordered"), *windows)
+    done = lode("order", str(archives), *windows, "--json")
+    view = json.loads(done.stdout)
+    assert [[part["path"] for part in sample] for sample in view["samples"]] == [["pkg/b.py", "pkg/a.py"]]
+    assert (view["sample"], view["edges_in_sample"]) == ("window", 1.0)
+    done = lode("order", str(archives), "--order", "clustered", "--samples", "component")
+    assert done.returncode == 1 and "samples" in done.stderr and "Traceback" not in done.stderr
+    done = lode("graph", str(archives), "--svg", str(tmp_path / "graph.svg"), "--json")
+    assert (tmp_path / "graph.svg").read_text().count("pkg/a.py → pkg/b.py") == 1
     assert {(e["source"], e["target"]) for e in json.loads(done.stdout)["edges"]} == {
         ("pkg/a.py", "pkg/b.py")
     }

@@ -130,7 +130,8 @@ def test_cgo_libraries_and_extension_modules():
         ("a.c", "Java_" * 200_000), ("a.c", "PyInit_" + "a" * 900_000), ("a.c", '"' + "a/" * 400_000),
         ("a.py", "a" * 900_000 + "_pb2"), ("a.py", "_pb2" * 250_000), ("a.proto", 'import "' * 100_000),
         ("a.go", 'import "C"\n' + "#include" * 100_000), ("a.rs", "#[pymodule" * 100_000),
-        ("a.java", "native package " * 60_000), ("a.java", "package" + " " * 900_000),
+        ("a.java", "\n" * 900_000), ("a.erb", " " * 900_000), ("a.java", "native package " * 60_000),
+        ("a.java", "package" + " " * 900_000),
     ],
 )  # fmt: skip
 def test_hostile_text_takes_linear_time(path, text):

@@ -98,7 +98,7 @@ def test_cycles_are_ordered_nearly_as_well_as_can_be(pairs):
     nodes = sorted({node for edge in edges for node in edge})
     best = max((satisfied(order, edges) for order in itertools.permutations(nodes)), default=1.0)
     found = satisfied(feedback_order(nodes, edges), edges)
-    assert found >= best - 2 / max(len(edges), 1) - 1e-9
+    assert found == pytest.approx(best)
 
 
 def test_a_chain_longer_than_the_recursion_limit():
@@ -133,7 +133,7 @@ def test_compiler_graphs(shared_data):
         if any(len(part) > 1 for part in strongly_connected(files, edges)):
             published.append(satisfied(first, edges))
             ours.append(satisfied(second, edges))
-    assert statistics.mean(ours) >= 0.92
+    assert statistics.mean(ours) >= 0.925
     assert statistics.mean(published) < 0.9  # else these graphs would show nothing
 
 

@@ -31,7 +31,7 @@ def test_the_tree_of_a_graph(repository):
     assert graph_listing(graph).split("\n") == [
         "├─ p/",
         "│  ├─ a.py",
-        "│  │     → p/b.py  import",
+        "│  │     → p/b.py  import, symbol",
         "│  └─ b.py",
         "└─ z.md",
         "3 files (2 depend on none here), 1 dependencies",
@@ -67,7 +67,7 @@ def test_a_picture_shows_every_file_with_dependencies(repository):
     texts = [element.text for element in root.iter(f"{SVG}text")]
     assert {"a.py", "b.py"} <= set(texts) and "z.md" not in texts
     (edge,) = [element for element in root.iter(f"{SVG}path") if element.get("class") == "edge"]
-    assert edge.find(f"{SVG}title").text == "p/a.py → p/b.py: import"
+    assert edge.find(f"{SVG}title").text == "p/a.py → p/b.py: import, symbol"
 
 
 def test_a_picture_of_many_files_shows_their_folders():
