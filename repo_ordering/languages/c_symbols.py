@@ -11,6 +11,8 @@ import re
 import tree_sitter
 import tree_sitter_cpp
 
+from repo_ordering.trees import captured
+
 MAX_NAMES = 20_000  # of a kind in one file; only generated tables have more
 _MAX_NAME_BYTES = 512
 _MAX_MACRO_BYTES = 4096
@@ -85,7 +87,7 @@ def scan_tree(root) -> dict:
     member, `.f`. Those that stand only under an `#if` are named again as `defined_if`, `called_if`, `macros_if`. Also
     the `types` of the file, the types that it `named`, and which called names are `bound` by parameters too.
     """
-    captures = tree_sitter.QueryCursor(_query()).captures(root)
+    captures = captured(tree_sitter.QueryCursor(_query()), root)
     source, offset = root.text, root.start_byte
 
     def text(node, limit: int = _MAX_NAME_BYTES) -> bytes:

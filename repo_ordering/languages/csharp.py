@@ -10,6 +10,7 @@ from bisect import bisect_right
 from functools import cache
 
 from repo_ordering.languages.csharp_names import names_used, names_written, resolve
+from repo_ordering.trees import captured
 
 __all__ = ["grammar", "names_used", "names_written", "resolve", "scan_tree"]
 
@@ -77,7 +78,7 @@ def scan_tree(root) -> dict:
     """
     import tree_sitter
 
-    found = tree_sitter.QueryCursor(_query(_QUERY)).captures(root)
+    found = captured(tree_sitter.QueryCursor(_query(_QUERY)), root)
     source = b" " * root.start_byte + root.text  # its slices cost far less than `node.text`
 
     def text_of(node) -> bytes:

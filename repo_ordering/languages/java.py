@@ -10,6 +10,7 @@ from bisect import bisect_right
 from functools import cache
 
 from repo_ordering.languages.jvm_words import MAX_CHAIN, bare_words, code_of
+from repo_ordering.trees import captured
 
 _DECLARED = """
 (package_declaration (_) @package)
@@ -69,7 +70,7 @@ def scan_tree(root) -> dict:
     import tree_sitter
 
     source = root.text
-    found = tree_sitter.QueryCursor(_query()).captures(root)
+    found = captured(tree_sitter.QueryCursor(_query()), root)
     package = b"".join(next(iter(found.get("package", ()))).text.split()) if "package" in found else b""
     facts = {"package": package.decode("utf-8", "replace"), "imports": [], "tops": {}, "aliases": {}}
     for node in found.get("import", ()):

@@ -12,6 +12,7 @@ from functools import cache
 from repo_ordering.edges import Edge, Facts, SourceFile
 from repo_ordering.languages.php_files import MAX_DECLARED, Autoload, Paths
 from repo_ordering.places import nearest
+from repo_ordering.trees import captured
 
 MAX_PARTS = 32  # of a path that is put together from constants
 
@@ -74,7 +75,7 @@ def scan_tree(root) -> dict:
     """
     import tree_sitter
 
-    found = tree_sitter.QueryCursor(_query()).captures(root)
+    found = captured(tree_sitter.QueryCursor(_query()), root)
     scopes = [_Scope("")]
     starts = [0]
     for node in sorted(found.get("namespace", ()), key=lambda node: node.start_byte):

@@ -11,6 +11,7 @@ import tree_sitter
 
 from corpus import trees
 from repo_ordering.languages.python_chains import Source
+from repo_ordering.trees import captured
 
 MAX_ENTRIES = 12  # ways one name is bound in one scope
 MODULE, CLASS, FUNCTION = 0, 1, 2
@@ -59,7 +60,7 @@ def read(root: tree_sitter.Node) -> dict:
     `modules` and `stars` are [level, module] of imports, and of `from ... import *`; `all` is `__all__` where it is
     written out, or None; `names` are the identifiers of a file that has stars.
     """
-    captures = tree_sitter.QueryCursor(_query(_QUERY)).captures(root)
+    captures = captured(tree_sitter.QueryCursor(_query(_QUERY)), root)
     reader = _Reader(root)
     events: list[tuple[int, int, int, int, tree_sitter.Node | re.Match[bytes]]] = [
         (node.start_byte, -node.end_byte, rank, number, node)

@@ -186,12 +186,12 @@ def test_what_is_read_of_dropped_files(tmp_path):
     }
     everything = [file(name, "Java", "other" if name == "d.java" else "r") for name in gone]
     everything += [
-        file("e.py", "Python"),
+        file("e.sh", "Shell"),
         file("f.py", "Python"),
         file("g.bin", "Java"),
         file("go.mod", "Go Module"),
     ]
-    later = {"e.py": "contaminated", "go.mod": "unknown_language"}
+    later = {"e.sh": "contaminated", "go.mod": "unknown_language"}
     files = write("files", [row for row in everything if row["id"] != "g.bin"], {"g.bin": "binary"})
     rules = write("code_rules", everything[4:6], gone)
     last = write("clean", everything[5:6], later)
@@ -204,7 +204,7 @@ def test_what_is_read_of_dropped_files(tmp_path):
         "b.java": ("code_rules", True, False),
         "c.java": ("code_rules", True, False),
         "d.java": ("code_rules", False, True),  # of its repository nothing stays
-        "e.py": ("clean", False, False),
+        "e.sh": ("clean", False, False),
         "f.py": (None, True, None),
         "g.bin": ("files", False, False),
         "go.mod": ("clean", True, False),

@@ -11,6 +11,7 @@ import pytest
 from corpus.errors import LodeError
 from repo_ordering.graph import SourceFile, repository_graph
 from repo_ordering.parse import ParseFailed, Parser
+from repo_ordering.views import files_of_path
 
 N = 100_000
 HOSTILE_PARSED = [
@@ -217,3 +218,18 @@ def test_a_missing_grammar_is_an_error_and_not_a_reason(monkeypatch):
 def test_edges_and_files_pickle():
     graph = repository_graph([SourceFile("a.py", "Python", "import b"), SourceFile("b.py", "Python", "")])
     assert pickle.loads(pickle.dumps(graph)) == graph
+
+
+@pytest.mark.parametrize(
+    "archive",
+    ["okio-1.16.0", "guzzlehttp-psr7-2.4.5", "newtonsoft-json-6.0.8", "cjson-1.7.15", "thor-1.2.1"],
+)
+def test_every_child_finds_the_same(shared_data, archive):
+    """A query's captures come in no fixed order; what is made of them may not depend on it."""
+    files = files_of_path(str(shared_data / "repos" / f"{archive}.tar.gz"))
+    graphs = []
+    for _ in range(3):
+        parser = Parser()
+        graphs.append(repository_graph(files, parser))
+        parser.close()
+    assert graphs[0].edges and graphs[0] == graphs[1] == graphs[2]
