@@ -5,6 +5,7 @@ and just before it gets its name. A file that is there with its line, in its siz
 """
 
 import concurrent.futures
+import contextlib
 import fcntl
 import json
 import os
@@ -45,6 +46,8 @@ class Folder:
             raise LodeError(f"{self.path}: another lode is fetching into this folder; wait for it.") from None
         for entry in self._lines():
             self.entries[entry["file"]] = entry
+        for name in filter(self.has, self.entries):  # a kill may have come in the middle of `finish`
+            self._tidy(name)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -92,15 +95,16 @@ class Folder:
                     os.truncate(file.fileno(), before)
                     raise
             self.entries[name] = entry
-        part = commoncrawl.beside(path, ".part")
         if about["bytes"]:
-            os.replace(part, path)
-        else:
-            os.remove(part)
-        for suffix in (".mark", ".journal"):
-            if os.path.exists(extra := commoncrawl.beside(path, suffix)):
-                os.remove(extra)
+            os.replace(commoncrawl.beside(path, ".part"), path)
+        self._tidy(name)
         return entry
+
+    def _tidy(self, name: str) -> None:
+        """Remove what stands beside a finished file."""
+        for suffix in (".part", ".mark", ".journal"):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(commoncrawl.beside(f"{self.path}/{name}", suffix))
 
 
 class Meter:
