@@ -196,13 +196,13 @@ def test_hostile_entries_cost_themselves(write, tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("empty.tar.gz", gzip.compress(tar({})), "empty_repository"),
+        ("empty.tar.gz", gzip.compress(tar({}), mtime=0), "empty_repository"),
         ("nothing.tar.gz", b"", "archive_broken"),
         ("words.tar", b"these are just words" * 100, "archive_broken"),
         ("words.zip", b"these are just words" * 100, "archive_broken"),
         (
             "cut.tar.gz",
-            gzip.compress(tar({f"r/{i}.py": b"x = 1\n" * 99 for i in range(50)}))[:-40],
+            gzip.compress(tar({f"r/{i}.py": b"x = 1\n" * 99 for i in range(50)}), mtime=0)[:-40],
             "archive_broken",
         ),
         ("cut.tar", tar({f"r/{i}.py": b"x = 1\n" * 999 for i in range(50)})[:100_000], "archive_broken"),
