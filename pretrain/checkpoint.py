@@ -34,6 +34,7 @@ class State:
     config: dict[str, Any]
     shards: dict[str, Any]  # the manifest's `shards` entry: tokenizer and special tokens
     shards_fingerprint: str
+    loader: dict[str, Any]  # `Loader.state`: the place in the data
 
 
 def save_checkpoint(

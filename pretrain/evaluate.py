@@ -8,9 +8,10 @@ import torch
 
 from pretrain.errors import TrainingError
 from pretrain.load import load_model
-from pretrain.loader import Shards
-from pretrain.loss import next_tokens, token_losses
+from pretrain.loader import Batch
+from pretrain.loss import token_losses
 from pretrain.model import Transformer
+from pretrain.shards import RowReader, Shards
 
 
 class SourceLoss(TypedDict):
@@ -23,12 +24,17 @@ class SourceLoss(TypedDict):
 def heldout_loss(
     model: Transformer, shards: Shards, rows: list[int], batch_sequences: int, document_mask: bool = False
 ) -> dict[str, SourceLoss]:
-    """The model's loss on these rows; a predicted token counts for the source of its document."""
+    """The model's loss on these rows; a predicted token counts for the source of its document.
+
+    With `document_mask` the first token of a document is not predicted.
+    """
     device = next(model.parameters()).device
-    sums = np.zeros((0, 2))
+    reader, n_sources = RowReader(shards, 2), len(shards.sources)
+    sums = np.zeros((n_sources, 2))
     for first in range(0, len(rows), batch_sequences):
-        batch = shards.batch(rows[first : first + batch_sequences])
-        targets = next_tokens(batch.tokens_BS, 1, shards.padding)
+        found = reader.read(np.array(rows[first : first + batch_sequences]))
+        batch = Batch(*map(torch.from_numpy, found))
+        targets = batch.targets(1, document_mask)
         with torch.no_grad():
             documents = batch.document_BS.to(device) if document_mask else None
             hidden, _ = model(batch.tokens_BS.to(device), documents)
@@ -37,8 +43,6 @@ def heldout_loss(
         counted = (targets >= 0)[:, :-1].numpy()
         sources = batch.source_BS[:, 1:].numpy()[counted]
         values = losses.cpu().view_as(targets)[:, :-1].numpy().astype(np.float64)[counted]
-        n_sources = len(shards.sources)
-        sums = np.pad(sums, ((0, n_sources - len(sums)), (0, 0)))
         sums[:, 0] += np.bincount(sources, values, n_sources)
         sums[:, 1] += np.bincount(sources, minlength=n_sources)
     return {

@@ -1,214 +1,256 @@
-"""Packed sequences out of Parquet shards, in any order, a row group at a time.
+"""Packed sequences in the order of a run: shuffled, dealt to ranks, read ahead, resumable by one number."""
 
-A run's place in its data is one number, the sequences read so far: the order of an epoch is a keyed
-permutation that answers for one place without listing the others.
-"""
-
-import json
-import posixpath
-import re
-import struct
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+import queue
+import threading
+import weakref
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-import fsspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 import xxhash
 
 from pretrain.errors import TrainingError
+from pretrain.loss import IGNORED, next_tokens
+from pretrain.shards import RowReader, Shards
 
-Value = TypeVar("Value")
-_PART = re.compile(r"part-.*\.parquet")
+COLUMNS = 64
 
 
 @dataclass(frozen=True)
 class Batch:
     """Sequences side by side, all [B, S]: token ids, the document each position is in (counted from 0 in
-    its row), and its source as an index into `Shards.sources`."""
+    its row), and its source as an index into `Shards.sources`; of padding both are -1.
+
+    A document here is what one window has in a sequence; two windows of one document are two.
+    """
 
     tokens_BS: torch.Tensor  # int64
     document_BS: torch.Tensor  # int32
     source_BS: torch.Tensor  # int32
 
-
-class Shards:
-    """A folder of packed sequences, `part-*.parquet` and manifest; a local path or an fsspec URL.
-
-    Raises TrainingError where the folder is not what `lode pack` writes.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = str(path)
-        self._fs, root = fsspec.core.url_to_fs(self.path)
-        about = self._manifest(root)
-        self.about = about
-        self.sequence_length = self._number(about, "sequence_length")
-        self.vocabulary_size = self._number(about, "vocabulary_size")
-        self.special_tokens: dict[str, int | None] = about.get("special_tokens") or {}
-        self.tokenizer_fingerprint = str(about.get("tokenizer_fingerprint") or "")
-        self.sources = sorted(about.get("tokens_per_source") or {})
-        self._source_index = {name: i for i, name in enumerate(self.sources)}
-        self._files = _Recent(64, self._open)
-        self._groups = _Recent(8, self._read)
-        names = self._fs.ls(root, detail=False)
-        self._parts = sorted(name for name in names if _PART.fullmatch(posixpath.basename(name)))
-        # First row of each row group, and where that group is.
-        self._starts, self._places, rows = [], [], 0
-        for part in self._parts:
-            metadata = self._files[part].metadata
-            for group in range(metadata.num_row_groups):
-                self._starts.append(rows)
-                self._places.append((part, group))
-                rows += metadata.row_group(group).num_rows
-        self._rows = rows
-        if not rows:
-            raise TrainingError(f"{self.path} holds no packed sequences; pack some with 'lode pack'")
-
-    def __len__(self) -> int:
-        """Number of packed sequences."""
-        return self._rows
+    @property
+    def cu_seqlens(self) -> torch.Tensor:
+        """Where documents begin in the flattened batch, and B * S: int32, as FlashAttention's varlen takes it."""
+        ends = torch.tensor([self.tokens_BS.numel()])
+        return torch.cat([self._begins().flatten().nonzero()[:, 0], ends]).int()
 
     @property
-    def padding(self) -> int | None:
-        """The id that only fills up sequences; None where it also begins or ends documents."""
-        pad = self.special_tokens.get("pad")
-        return None if pad in {self.special_tokens.get("eos"), self.special_tokens.get("bos")} else pad
+    def max_seqlen(self) -> int:
+        """Tokens of the longest document."""
+        return int(self.cu_seqlens.diff().max())
 
-    def fingerprint(self) -> str:
-        """A name for exactly this data order: manifest and number of rows."""
-        text = json.dumps([self.about, len(self)], sort_keys=True, ensure_ascii=False)
-        return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
+    @property
+    def position_BS(self) -> torch.Tensor:
+        """Positions counted from 0 in each document, int64 [B, S]."""
+        place = torch.arange(self.tokens_BS.shape[1]).expand(self.tokens_BS.shape)
+        return place - (place * self._begins()).cummax(1).values
 
-    def batch(self, rows: Sequence[int]) -> Batch:
-        """The sequences at these places of the folder, in this order."""
-        found = [self._row(row) for row in rows]
-        tokens, documents, sources = (np.stack(column) for column in zip(*found, strict=True))
-        return Batch(
-            torch.from_numpy(tokens.astype(np.int64)), torch.from_numpy(documents), torch.from_numpy(sources)
-        )
+    def targets(self, ahead: int = 1, within_documents: bool = False) -> torch.Tensor:
+        """The token `ahead` places on, int64 [B, S]; IGNORED where there is none, or only padding, and, within
+        documents, where it lies in another one."""
+        # Without a mask between documents the only boundary is that to the padding.
+        document_BS = self.document_BS if within_documents else self.document_BS.clamp(max=0)
+        return next_tokens(self.tokens_BS, ahead, None, document_BS)
 
-    def shuffled(self, first: int, count: int, seed: int) -> list[int]:
-        """Rows of the places first, first + 1, ... of an endless run of differently shuffled epochs."""
-        places = (divmod(place, len(self)) for place in range(first, first + count))
-        return [permuted(place, len(self), f"{seed} {epoch}") for epoch, place in places]
+    def loss_mask(self, ahead: int = 1, within_documents: bool = False) -> torch.Tensor:
+        """True where `targets` has a token, bool [B, S]."""
+        return self.targets(ahead, within_documents) != IGNORED
 
-    def _manifest(self, root: str) -> dict[str, Any]:
-        name = posixpath.join(root, "_lode.json")
-        try:
-            about = json.loads(self._fs.cat_file(name))["shards"]
-        except FileNotFoundError:
-            raise TrainingError(
-                f"{self.path} has no _lode.json; give the folder that 'lode pack' wrote"
-            ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TrainingError(
-                f"{name} is not a manifest of packed shards ({error!r}); pack again"
-            ) from None
-        if not isinstance(about, dict):
-            raise TrainingError(f"{name} does not describe shards; pack again")
-        return about
-
-    def _number(self, about: dict[str, Any], key: str) -> int:
-        value = about.get(key)
-        if not isinstance(value, int) or value <= 0:
-            raise TrainingError(f"{self.path}/_lode.json has no usable '{key}' ({value!r}); pack again")
-        return value
-
-    def _open(self, part: str) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self._fs.open(part))
-        except (OSError, pa.ArrowException) as error:
-            raise TrainingError(f"{part} cannot be read as Parquet ({error}); pack again") from None
-
-    def _row(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        group = int(np.searchsorted(self._starts, row, "right")) - 1
-        tokens, spans = self._groups[self._places[group]]
-        within = row - self._starts[group]
-        names, lengths = spans[within]
-        documents = np.repeat(np.arange(len(names), dtype=np.int32), lengths)
-        return tokens[within], documents, np.repeat(np.array(names, np.int32), lengths)
-
-    def _read(self, place: tuple[str, int]) -> tuple[np.ndarray, list[tuple[list[int], np.ndarray]]]:
-        """One row group: tokens int32 [R, S], and for each row its documents' sources and lengths."""
-        part, group = place
-        where = f"{part}, row group {group}"
-        try:
-            table = self._files[part].read_row_group(group, columns=["tokens", "documents"])
-            tokens, documents = (table[name].combine_chunks() for name in ("tokens", "documents"))
-            ids, spans = tokens.flatten().cast(pa.int32()), documents.flatten()
-            starts, sizes = (pc.struct_field(spans, name).cast(pa.int64()) for name in ("start", "length"))
-            names = pc.struct_field(spans, "source").to_pylist()
-        except (OSError, KeyError, AttributeError, pa.ArrowException) as error:
-            raise TrainingError(f"{where} does not hold packed sequences ({error!r}); pack again") from None
-        if any(column.null_count for column in (tokens, documents, ids, starts, sizes)):
-            raise TrainingError(f"{where}: a sequence has nulls in its tokens or documents; pack again")
-        if pc.any(pc.not_equal(tokens.value_lengths(), self.sequence_length)).as_py():
-            raise TrainingError(f"{where}: a sequence is not {self.sequence_length} tokens long; pack again")
-        values = ids.to_numpy().reshape(-1, self.sequence_length)
-        if values.min() < 0 or values.max() >= self.vocabulary_size:
-            raise TrainingError(
-                f"{where}: a token id is outside the vocabulary of {self.vocabulary_size}; pack again"
-            )
-        first, length = starts.to_numpy(), sizes.to_numpy()
-        covered, begin = [], 0
-        for count in documents.value_lengths().to_pylist():
-            one = slice(begin, begin + count)
-            if not _covers(first[one], length[one], self.sequence_length):
-                raise TrainingError(f"{where}: the documents of a sequence do not cover it; pack again")
-            covered.append(([self._source(name) for name in names[one]], length[one]))
-            begin += count
-        return values, covered
-
-    def _source(self, name: str | None) -> int:
-        name = name or ""
-        if name not in self._source_index:
-            self._source_index[name] = len(self.sources)
-            self.sources.append(name)
-        return self._source_index[name]
+    def _begins(self) -> torch.Tensor:
+        begins = torch.ones_like(self.document_BS, dtype=torch.bool)
+        begins[:, 1:] = self.document_BS[:, 1:] != self.document_BS[:, :-1]
+        return begins
 
 
-def _covers(starts: np.ndarray, lengths: np.ndarray, sequence_length: int) -> bool:
-    """Whether these stretches follow one another from 0 to the sequence's end."""
-    fits = len(lengths) > 0 and (lengths > 0).all() and (lengths <= sequence_length).all()
-    ends = np.cumsum(lengths)
-    return bool(fits and ends[-1] == sequence_length and (starts == ends - lengths).all())
+class Order:
+    """Rows of the places 0, 1, ... of an endless run of differently shuffled epochs.
 
-
-def permuted(place: int, size: int, key: str) -> int:
-    """Where a keyed permutation of range(size) sends `place`, in constant memory.
-
-    A Feistel network over the next power of four; values beyond `size` are sent on until they fall inside.
+    Packing has already shuffled by a hash, so neighbours in a shard are strangers, and an order needs locality
+    more than it needs more chance. An epoch puts the row groups in an order of its own, lays their rows end to
+    end, each group's in an order of its own, and cuts that line into 64 equal columns; place q is the next row of
+    column q mod 64. A row group is thus read once, a stretch of it at a time; and of R ranks (a power of two) that
+    take every R-th place each has columns, and so groups, to itself, while the order is the same for every R.
     """
-    half = max(1, ((size - 1).bit_length() + 1) // 2)
-    mask = (1 << half) - 1
-    seed = xxhash.xxh64_intdigest(key.encode())
-    while True:
-        left, right = place >> half, place & mask
-        for turn in range(4):
-            left, right = right, left ^ (xxhash.xxh64_intdigest(struct.pack("<QB", right, turn), seed) & mask)
-        place = left << half | right
-        if place < size:
-            return place
+
+    def __init__(self, group_rows: np.ndarray, seed: int) -> None:
+        """Rows of each row group [G], and the seed of all orders."""
+        self._sizes, self._seed = group_rows, seed
+        self._starts = np.cumsum(group_rows) - group_rows
+        self.rows_per_epoch = int(group_rows.sum())
+        columns = np.arange(COLUMNS)
+        size = (self.rows_per_epoch - columns + COLUMNS - 1) // COLUMNS
+        self._column_starts = np.cumsum(size) - size
+        self._epoch: tuple[int, np.ndarray, np.ndarray] = (-1, columns, columns)
+
+    def rows(self, places: np.ndarray) -> np.ndarray:
+        """The row of the folder at each of these places, int64; places in rising order."""
+        epochs, within = np.divmod(places, self.rows_per_epoch)
+        found = [self._rows(int(epoch), within[epochs == epoch]) for epoch in np.unique(epochs)]
+        return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+    def _rows(self, epoch: int, places: np.ndarray) -> np.ndarray:
+        if self._epoch[0] != epoch:
+            order = np.argsort(_hash(np.arange(len(self._sizes)), self._seed, epoch), kind="stable")
+            self._epoch = epoch, order, np.cumsum(self._sizes[order])
+        _, order, ends = self._epoch
+        line = self._column_starts[places % COLUMNS] + places // COLUMNS
+        turn = np.searchsorted(ends, line, "right")
+        group = order[turn]
+        inside = line - (ends[turn] - self._sizes[group])
+        rows = np.empty(len(places), np.int64)
+        for one in np.unique(group).tolist():
+            here = group == one
+            shuffled = np.argsort(_hash(np.arange(self._sizes[one]), self._seed, epoch, one), kind="stable")
+            rows[here] = self._starts[one] + shuffled[inside[here]]
+        return rows
 
 
-class _Recent(Generic[Value]):
-    """The last few values a function gave, so that neighbouring rows do not read and open again."""
+class Loader:
+    """Iterator over the batches of one rank, without end; a thread reads `prefetch` of them ahead.
 
-    def __init__(self, limit: int, make: Callable[[Any], Value]) -> None:
-        self._limit, self._make = limit, make
-        self._held: OrderedDict[Any, Value] = OrderedDict()
+    A step reads the next `batch_sequences` places of the order, of which this rank gets those that are `rank`
+    modulo `world`; `batch_sequences` may be set anew before any step. Memory: the row groups of 64 columns, of one
+    rank of R (a power of two) those of 64 / R, and `prefetch` batches. A loader is a context manager; its thread
+    ends with it. Raises TrainingError where settings do not fit together or a shard cannot be read.
+    """
 
-    def __getitem__(self, key: Any) -> Value:
-        if key in self._held:
-            self._held.move_to_end(key)
-        else:
-            self._held[key] = self._make(key)
-            if len(self._held) > self._limit:
-                self._held.popitem(last=False)
-        return self._held[key]
+    def __init__(
+        self,
+        shards: Shards,
+        batch_sequences: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        prefetch: int = 2,
+    ) -> None:
+        if not 0 <= rank < world:
+            raise TrainingError(f"rank {rank} is not one of {world}; set rank from 0 to world - 1")
+        if prefetch < 1:
+            raise TrainingError(f"prefetch = {prefetch} reads nothing ahead; set it to 1 or more")
+        self.shards, self.seed, self.rank, self.world, self.prefetch = shards, seed, rank, world, prefetch
+        self._order = Order(shards.group_rows, seed)
+        self._reader = RowReader(shards, COLUMNS // np.gcd(COLUMNS, world) + 1)
+        self._sequences = 0
+        self._ahead: weakref.finalize | None = None
+        self.batch_sequences = batch_sequences
+
+    @property
+    def batch_sequences(self) -> int:
+        """Sequences of a step, of all ranks together."""
+        return self._batch
+
+    @batch_sequences.setter
+    def batch_sequences(self, count: int) -> None:
+        if count < 1 or count % self.world:
+            raise TrainingError(
+                f"a batch of {count} sequences cannot be dealt evenly to {self.world} ranks; "
+                "make batch_sequences a multiple of their number"
+            )
+        self.close()
+        self._batch = count
+
+    def state(self) -> dict[str, Any]:
+        """Where the run is, as JSON: the same for every rank, and good for any number of them."""
+        return {"sequences": self._sequences, "seed": self.seed, "fingerprint": self.shards.fingerprint()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken. Raises TrainingError where it is of another order."""
+        here = self.state()
+        for name, what in (("fingerprint", "other shards"), ("seed", "another seed")):
+            if state.get(name) != here[name]:
+                raise TrainingError(
+                    f"the loader's state is of {what} than {self.shards.path} with seed {self.seed}; "
+                    "give those it was saved with"
+                )
+        sequences = state.get("sequences")
+        if not isinstance(sequences, int) or sequences < 0:
+            raise TrainingError(f"the loader's state has no usable 'sequences' ({sequences!r})")
+        self.close()
+        self._sequences = sequences
+
+    def __iter__(self) -> "Loader":
+        return self
+
+    def __next__(self) -> Batch:
+        if self._ahead is None:
+            self._start()
+        found = self._queue.get()
+        if isinstance(found, BaseException):
+            self.close()
+            raise found
+        self._sequences += self._batch
+        return Batch(*map(torch.from_numpy, found))
+
+    def close(self) -> None:
+        """End the thread; the next batch starts another at the same place."""
+        if self._ahead is not None:
+            self._ahead()
+            self._ahead = None
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        stop = threading.Event()
+        self._queue: queue.Queue[Any] = queue.Queue(self.prefetch)
+        # The thread holds no reference to the loader, so that one nobody uses any more ends it.
+        work = (
+            self._order,
+            self._reader,
+            self._queue,
+            stop,
+            self._sequences,
+            self._batch,
+            self.rank,
+            self.world,
+        )
+        thread = threading.Thread(target=_read_ahead, args=work, name="lode-loader", daemon=True)
+        thread.start()
+        self._ahead = weakref.finalize(self, _end, thread, stop, self._queue)
+
+
+def _read_ahead(
+    order: Order,
+    reader: RowReader,
+    out: queue.Queue[Any],
+    stop: threading.Event,
+    first: int,
+    batch: int,
+    rank: int,
+    world: int,
+) -> None:
+    """Batches from place `first` on, or the error that ends them, until told to stop."""
+    while not stop.is_set():
+        places = np.arange(first + (rank - first) % world, first + batch, world)
+        try:
+            found: Any = reader.read(order.rows(places))
+        except BaseException as error:
+            found = error
+        # Ending empties the queue after it set `stop`, so a full one never holds this thread back for long.
+        out.put(found)
+        if isinstance(found, BaseException):
+            return
+        first += batch
+
+
+def _end(thread: threading.Thread, stop: threading.Event, out: queue.Queue[Any]) -> None:
+    stop.set()
+    while thread.is_alive() and thread is not threading.current_thread():
+        try:
+            out.get(timeout=0.05)
+        except queue.Empty:
+            thread.join(0.05)
+
+
+def _hash(values: np.ndarray, *key: int) -> np.ndarray:
+    """uint64 [N]: SplitMix64 of the values under a key (Steele et al., 2014), in whole arrays."""
+    seed = xxhash.xxh3_64_intdigest(" ".join(map(str, key)).encode())
+    with np.errstate(over="ignore"):
+        z = (values.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,13 +23,14 @@ from pretrain.config import TrainingConfig
 from pretrain.errors import TrainingError
 from pretrain.evaluate import SourceLoss, check_fit, heldout_loss
 from pretrain.load import find_device
-from pretrain.loader import Batch, Shards
-from pretrain.loss import linear_cross_entropy, next_tokens
+from pretrain.loader import Batch, Loader, Order
+from pretrain.loss import linear_cross_entropy
 from pretrain.metrics import Metrics
 from pretrain.model import Transformer, count_parameters
 from pretrain.moe import max_violation, move_bias
 from pretrain.optim import build_optimizer
 from pretrain.schedule import Progress
+from pretrain.shards import Shards
 
 ProgressCallback = Callable[[int, int, dict[str, Any]], None]
 
@@ -60,6 +62,7 @@ def train(
         return run.to_the_end()
     finally:
         run.metrics.close()
+        run.loader.close()
 
 
 def _fitting(config: TrainingConfig, path: str) -> Shards:
@@ -100,8 +103,10 @@ class _Run:
             self.model.init_weights(config.seed)
         self.model.to(self.device)
         self.optimizer = build_optimizer(self.model, config)
+        self.loader = Loader(data, config.batch_sequences, config.seed)
         self.step = 0
         if resumed:
+            self.loader.restore(state.loader)
             restore(resumed, self.model, self.optimizer)
             self.step = state.step
         self.metrics = Metrics(out, self.step if resumed else None)
@@ -136,8 +141,7 @@ class _Run:
         lr, mtp_weight = config.learning_rate(now) * warmup, config.mtp_loss_weight(now)
         speed = config.bias_update_speed(now)
 
-        rows = self.data.shuffled(self.step * config.batch_sequences, config.batch_sequences, config.seed)
-        sums, load_LE = self._accumulate_gradients(self.data.batch(rows), mtp_weight)
+        sums, load_LE = self._accumulate_gradients(next(self.loader), mtp_weight)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         losses = dict(
             zip(("loss", "mtp_loss", "balance_loss", "grad_norm"), [*sums.tolist(), float(norm)], strict=True)
@@ -175,8 +179,7 @@ class _Run:
         """
         config, model = self.config, self.model
         depths = range(1, len(model.mtp) + 2)
-        padding = self.data.padding
-        targets = [next_tokens(batch.tokens_BS, ahead, padding) for ahead in depths]
+        targets = [batch.targets(ahead, config.document_mask) for ahead in depths]
         # Means are taken over the whole batch, whatever share of padding a micro-batch happens to get.
         counts = [max(1, int((t >= 0).sum())) for t in targets]
         micro = config.micro_batch_sequences or config.batch_sequences
@@ -215,7 +218,7 @@ class _Run:
         if not self.held:
             return
         count = min(len(self.held), self.config.eval_sequences or len(self.held))
-        rows = sorted(self.held.shuffled(0, count, self.config.seed))
+        rows = np.sort(Order(self.held.group_rows, self.config.seed).rows(np.arange(count))).tolist()
         size = self.config.micro_batch_sequences or self.config.batch_sequences
         found = heldout_loss(self.model, self.held, rows, size, self.config.document_mask)
         for source, result in found.items():
@@ -224,7 +227,12 @@ class _Run:
 
     def _save(self) -> None:
         state = State(
-            self.step, self.tokens, self.config.identity(), self.data.about, self.data.fingerprint()
+            self.step,
+            self.tokens,
+            self.config.identity(),
+            self.data.about,
+            self.data.fingerprint(),
+            self.loader.state(),
         )
         save_checkpoint(self.checkpoints, state, self.model, self.optimizer, self.config.keep_checkpoints)
 

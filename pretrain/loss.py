@@ -11,9 +11,18 @@ IGNORED = -100
 CHUNK = 1024  # tokens whose logits exist at once
 
 
-def next_tokens(tokens_BS: Tensor, ahead: int, padding: int | None) -> Tensor:
-    """Targets [B, S]: the token `ahead` places on, IGNORED past the sequence's end and for padding."""
+def next_tokens(
+    tokens_BS: Tensor, ahead: int, padding: int | None, document_BS: Tensor | None = None
+) -> Tensor:
+    """Targets [B, S]: the token `ahead` places on, IGNORED past the sequence's end and for padding.
+
+    With `document_BS` (negative for padding) also where that token lies in another document: a loss `ahead`
+    places on, the main one or a depth of multi-token prediction, then crosses no boundary.
+    """
     targets_BS = F.pad(tokens_BS[:, ahead:], (0, ahead), value=IGNORED)
+    if document_BS is not None:
+        there_BS = F.pad(document_BS[:, ahead:], (0, ahead), value=-1)
+        targets_BS = targets_BS.masked_fill((there_BS != document_BS) | (there_BS < 0), IGNORED)
     return targets_BS if padding is None else targets_BS.masked_fill(targets_BS == padding, IGNORED)
 
 

@@ -93,13 +93,16 @@ class Transformer(nn.Module):
     ) -> tuple[list[Tensor], list[Routing]]:
         """Hidden states [B, S - k, D] of each MTP depth k = 1, 2, ..., from those that `forward` returned.
 
-        Position i of depth k has seen tokens up to i + k and predicts token i + k + 1.
+        Position i of depth k has seen tokens up to i + k and predicts token i + k + 1. With `document_BS` that
+        means something only where the two are in one document (`next_tokens`).
         """
         hidden, routings = [], []
         e_BSD = self._embedded(tokens_BS)
         for depth, module in enumerate(self.mtp, start=1):
             h_BSD = h_BSD[:, : tokens_BS.shape[1] - depth]
-            mask = _mask(document_BS[:, depth:] if document_BS is not None else None)
+            # The last positions of a document have met the next one's tokens. They stay with their own, where
+            # nothing that counts can look at them: it stands before them.
+            mask = _mask(document_BS[:, : h_BSD.shape[1]] if document_BS is not None else None)
             h_BSD, routing = module(h_BSD, e_BSD[:, depth:], self._rope(h_BSD), mask)
             hidden.append(h_BSD)
             routings.append(routing)

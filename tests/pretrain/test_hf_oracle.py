@@ -44,7 +44,7 @@ def exported(tmp_path, build_model):
     def make(config, **arguments):
         model = build_model(config)
         shards = {"special_tokens": {"bos": 0, "eos": 1, "pad": 2}}
-        state = State(1, 1, {"model": config.model_dump(mode="json")}, shards, "")
+        state = State(1, 1, {"model": config.model_dump(mode="json")}, shards, "", {})
         optimizer = torch.optim.AdamW(model.parameters())
         checkpoint = save_checkpoint(tmp_path / "checkpoints", state, model, optimizer, keep=1)
         return model, export_hf(checkpoint, tmp_path / "hf", **arguments)
