@@ -11,7 +11,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 # Without the peers; the head of each benchmark says how to measure them beside.
 BENCHMARKS := repository_graphs formula_recall code_recall encoding_swap mathml_round_trip content_quality \
-	extraction_speed fuzzing fetching components near_duplicates contamination plan mining main_job
+	extraction_speed fuzzing fetching components near_duplicates contamination plan mining packing loading main_job
 
 .PHONY: quickstart test lint bench test-full clean
 .DELETE_ON_ERROR:

@@ -27,7 +27,8 @@ SAMPLES = 'STRUCT("start" BIGINT, "end" BIGINT)[]'
 UNPARSED = 'STRUCT("path" VARCHAR, "reason" VARCHAR)[]'
 DROPS = 'STRUCT("stage" VARCHAR, "reason" VARCHAR, "files" BIGINT, "bytes" BIGINT, "edges_lost" BIGINT)[]'
 LOST = 'STRUCT("source" VARCHAR, "target" VARCHAR, "stage" VARCHAR, "reason" VARCHAR)[]'
-SPANS = 'STRUCT("id" VARCHAR, "source" VARCHAR, "start" INTEGER, "length" INTEGER)[]'
+SPANS = 'STRUCT("id" VARCHAR, "source" VARCHAR, "start" INTEGER, "length" INTEGER, "chunk" INTEGER, "epoch" INTEGER, '
+SPANS += '"offset" INTEGER)[]'
 
 # The columns that a view has at any rate; those of a missing stage, or of an older one, are null.
 DOCUMENTS = dict.fromkeys(
@@ -74,7 +75,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     | dict.fromkeys(("pages", "collected", "collected_before"), INTEGER),
     "windows": {"stage": TEXT, "id": TEXT, "source": TEXT, "chunk": INTEGER, "text": TEXT}
     | dict.fromkeys(("first", "last", "composed"), FLAG)
-    | {"tokens": "INTEGER[]"},
+    | {"repeated": INTEGER, "tokens": "INTEGER[]"},
     "shards": {"stage": TEXT, "file": TEXT, "row": INTEGER, "tokens": "INTEGER[]", "documents": SPANS}
     | {"completed": INTEGER},
     "training": dict.fromkeys(("step", "tokens"), INTEGER)
@@ -100,7 +101,7 @@ DERIVED = {
         SELECT stage, repository, d.source, d.target, d.stage AS dropped_at, d.reason
         FROM (SELECT stage, repository, unnest(lost) AS d FROM accounts)""",
     "shard_documents": """
-        SELECT stage, file, row, d.id, d.source, d.start, d.length
+        SELECT stage, file, row, d.id, d.source, d.start, d.length, d.chunk, d.epoch, d.offset
         FROM (SELECT stage, file, row, unnest(documents) AS d FROM shards)""",
 }
 

@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from corpus.errors import LodeError
-from jobs import cli_corpus, cli_fetch, cli_mine, cli_model, cli_plan
+from jobs import cli_corpus, cli_fetch, cli_formats, cli_mine, cli_model, cli_pack, cli_plan, cli_tokens
 from jobs.cli_options import Master, Quiet, Set
 
 app = typer.Typer(
@@ -92,7 +92,10 @@ cli_plan.register(app)
 cli_fetch.register(app)
 cli_corpus.register(app)
 cli_mine.register(app)
+cli_tokens.register(app)
+cli_pack.register(app)
 cli_model.register(app)
+cli_formats.register(app)
 
 
 def explain(error: BaseException) -> str | None:

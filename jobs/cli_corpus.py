@@ -380,104 +380,6 @@ def order(
         done(repositories(work, before, section, seed, HERE, tokenizer=tokenizer), as_json)
 
 
-tokenizer = typer.Typer(no_args_is_help=True, help="A byte-level BPE of one's own, or a look at a given one.")
-
-
-@tokenizer.command("train")
-def tokenizer_train(
-    input: Annotated[list[str], typer.Option(help="Documents.")],
-    out: Annotated[str, typer.Option(help="File for the tokenizer.json.")],
-    vocabulary_size: Annotated[int, typer.Option(min=300)] = 32_768,
-    sample_chars: Annotated[int, typer.Option(min=1)] = 100_000_000,
-    seed: int = 0,
-) -> None:
-    """Train a byte-level BPE with DeepSeek's pre-tokenizer and special tokens."""
-    from corpus import storage
-    from corpus.tokens import train_tokenizer
-    from jobs.engine import open_dataset
-    from jobs.pack import Part, sample_texts
-
-    texts = sample_texts([Part(open_dataset(path), None) for path in input], sample_chars, seed)
-    storage.write_text(out, train_tokenizer(iter(texts), vocabulary_size).to_str())
-    typer.echo(f"{out}: trained on {sum(map(len, texts)):,} characters of {len(texts):,} documents")
-
-
-@tokenizer.command("check")
-def tokenizer_check(
-    tokenizer: Annotated[str, typer.Argument(help="A tokenizer.json.")],
-    input: Annotated[str, typer.Option(help="Documents to try it on.")],
-    documents: Annotated[int, typer.Option(min=1)] = 500,
-    as_json: Json = False,
-) -> None:
-    """Characters per token by language, exactness of the round trip, missing special tokens."""
-    from corpus import storage
-    from corpus.tokens import TextTokenizer, check
-
-    loaded = TextTokenizer.load(tokenizer)
-    texts: list[tuple[str, str]] = []
-    for path in storage.parquet_parts(input):
-        for batch in storage.read_parquet(path, ["language", "text"]):
-            texts += zip(batch["language"].to_pylist(), batch["text"].to_pylist(), strict=True)
-            if len(texts) >= documents:
-                break
-        if len(texts) >= documents:
-            break
-    found = check(loaded, texts[:documents])
-    changed = f"{found['inexact_round_trips']} of {found['texts']} texts come back changed"
-    lines = [f"{found['vocabulary_size']:,} entries; {changed}"]
-    lines.append(f"missing special tokens: {', '.join(found['missing']) or 'none'}")
-    lines += [
-        f"{rate:6.2f} characters a token  {language}"
-        for language, rate in found["characters_per_token"].items()
-    ]
-    show(found, as_json, "\n".join(lines))
-
-
-def pack(
-    input: Annotated[list[str], typer.Option(help="DIR=WEIGHT, one for each source of the mixture.")],
-    tokenizer: Annotated[str, typer.Option(help="A tokenizer.json.")],
-    out: Annotated[str, typer.Option(help="Work folder; shards are in its shards/ and heldout/.")],
-    sequence_length: Annotated[int, typer.Option(min=16)] = 4096,
-    tokens: Annotated[
-        int | None, typer.Option(help="About so many tokens, at most (default: what max-epochs allows)")
-    ] = None,
-    max_epochs: float = 4,
-    fim_rate: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of windows with fill-in-the-middle.")
-    ] = 0.0,
-    held_out_tokens: Annotated[int, typer.Option(min=0, help="Tokens of each source kept aside.")] = 50_000,
-    seed: int = 0,
-    master: Master = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Mixture, fill-in-the-middle and packing: documents to shards that `lode train` reads."""
-    from jobs import pack as stages
-    from jobs.engine import open_dataset
-    from jobs.recipe import FimSection, MixtureSection, PackSection, TokenizerSection
-
-    parts, weights = [], {}
-    for item in input:
-        path, equals, weight = item.rpartition("=")
-        name = os.path.basename(path.rstrip("/"))
-        try:
-            weights[name] = float(weight)
-        except ValueError:
-            raise LodeError(f"--input {item}: expected DIR=WEIGHT, such as corpus/math=0.3.") from None
-        if not equals or len(weights) <= len(parts):
-            raise LodeError(f"--input {item}: two sources are called {name!r}; rename a folder.")
-        parts.append(stages.Part(open_dataset(path), name))
-    section = PackSection(sequence_length=sequence_length, held_out_tokens=held_out_tokens)
-    mixture = MixtureSection(weights=weights, max_epochs=max_epochs, tokens=tokens)
-    fim = FimSection(rate={name: fim_rate for name in weights if fim_rate})
-    with work_in(out, master, quiet) as work:
-        made = stages.tokenizer(work, parts, TokenizerSection(path=tokenizer), seed)
-        windows = stages.tokenized(work, parts, made, section)
-        aside = stages.heldout(work, windows, made, section, seed)
-        shards = stages.shards(work, windows, aside, made, mixture, fim, section, seed)
-        done(shards, as_json)
-
-
 def inspect(
     work: Annotated[str, typer.Argument(help="A work folder, a stage's folder, or Parquet.")],
     sql: Annotated[
@@ -538,6 +440,5 @@ def report(
 
 
 def register(app: typer.Typer) -> None:
-    for command in (extract, dedup, decontaminate, repos, graph, order, pack, inspect, report):
+    for command in (extract, dedup, decontaminate, repos, graph, order, inspect, report):
         app.command()(command)
-    app.add_typer(tokenizer, name="tokenizer")

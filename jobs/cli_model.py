@@ -1,4 +1,4 @@
-"""Commands for the model: train, generate, evaluate, export, import."""
+"""Commands for the model: train, generate, evaluate."""
 
 import json
 from typing import Annotated, Any
@@ -65,7 +65,7 @@ def generate(
             f"{tokenizer}: it has {loaded.vocabulary_size:,} entries and the model {network.config.vocab_size:,}; "
             "give the tokenizer.json of the shards that it was trained on."
         )
-    ids = [loaded.special["bos"], *loaded.encode(prompt)]
+    ids = [loaded.special["bos"], *loaded.encode(prompt).tolist()]
     written = sample(network, ids, tokens, temperature, top_k=50, seed=seed, eos=special.get("eos"))
     typer.echo(printable(prompt + loaded.decode(written)))
 
@@ -86,25 +86,6 @@ def evaluate(
         typer.echo(f"{values['loss']:8.4f}  {values['tokens']:>10,} tokens  {source}")
 
 
-def export(
-    run: Annotated[str, typer.Argument(help="A run directory or a checkpoint.")],
-    out: Annotated[str, typer.Option(help="Folder for the model.")],
-    tokenizer: Annotated[str | None, typer.Option(help="The tokenizer.json to go with it.")] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-) -> None:
-    """Write a model as `transformers` reads it (DeepseekV3ForCausalLM), MTP weights included."""
-    import pathlib
-
-    from pretrain.checkpoint import newest_checkpoint
-    from pretrain.hf import export_hf
-
-    if dtype not in ("float32", "bfloat16"):
-        raise LodeError(f"--dtype {dtype}: valid are float32 and bfloat16.")
-    folder = pathlib.Path(run)
-    export_hf(newest_checkpoint(folder / "checkpoints") or folder, out, tokenizer, dtype=dtype)
-    typer.echo(f"Model: {out}")
-
-
 def register(app: typer.Typer) -> None:
-    for command in (train, generate, evaluate, export):
+    for command in (train, generate, evaluate):
         app.command()(command)

@@ -282,7 +282,7 @@ class Work:
         write: type[WriteBuckets] = WriteBuckets,
     ) -> Counts:
         """Shuffle a DataFrame by its column `bucket`, sort each bucket by `order`, and write it as one part."""
-        shuffled = rows.repartition(buckets, "bucket").sortWithinPartitions("bucket", *order)
+        shuffled = rows.repartitionById(buckets, "bucket").sortWithinPartitions("bucket", *order)
         self._run(folder, shuffled, write(folder, schema, transform), buckets, "rows")
         if not storage.exists(storage.join(folder, worker.part_name(0))):
             worker.write_part(folder, 0, iter(()), schema)  # a dataset without rows still has its columns

@@ -1,44 +1,54 @@
 """Stages from clean documents to packed shards: tokenizer, tokenized, heldout, shards.
 
     parts of the mixture ─► tokenizer ─► tokenized (one row a window) ─► heldout (whole documents, set aside)
-                                                  └─► mixture ─► FIM ─► shuffle by bucket ─► shards
+                                                  └─► copies (FIM) ─► thresholds ─► shuffle by bucket ─► shards
 
-A window's place in the shuffle is a hash of the recipe's seed, its document and the epoch, so shards are the same
-for any number of executors.
+A window's draw for the mixture and its place in the shuffle are hashes of the recipe's seed, its document and the
+epoch, so shards are the same for any number of executors.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from corpus import storage
+from corpus.chunks import CHUNK, OVERHEAD, Chunks
 from corpus.errors import LodeError
 from corpus.mining import fraction
-from corpus.packing import (
-    CHUNK,
-    CUT,
-    PLACED,
-    RATHER_NOT,
-    SEQUENCE,
-    WHOLE,
-    Chunks,
-    Pack,
-    chunk_key,
-    copies,
-    mixture_epochs,
-    tokens_per_source,
-)
+from corpus.mixture import BINS, Counted, Range, mix
+from corpus.packing import SEQUENCE, Pack
 from corpus.tokens import SPECIAL, TextTokenizer, load, train_tokenizer
 from fim.transform import Fim
-from jobs.engine import Account, Stage, Work, fingerprint_files, spark_schema
+from jobs.copies import (
+    COUNTED,
+    COUNTS,
+    DOCUMENTS,
+    NAMED_SQL,
+    TALLIED,
+    TRAVELLING,
+    AddUp,
+    Arrived,
+    Census,
+    Chosen,
+    Copies,
+    Count,
+    First,
+    Named,
+    Tally,
+    Travelling,
+    Unused,
+    read_documents,
+)
+from jobs.engine import Account, Stage, Work, fingerprint_files, open_dataset, spark_schema
 from jobs.recipe import FimSection, MixtureSection, PackSection, TokenizerSection
-from jobs.worker import Counts, Task, read_parts
+from jobs.worker import Counts, Task
 
-# Held-out documents are looked for among this many of each source, in the order of a hash.
-CANDIDATES = 20_000
+# One token of so many is room for sentinels, where files are cut one by one.
+FILES_SHARE = 32
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,36 @@ class Part:
 
     stage: Stage
     name: str | None
+
+
+def part(path: str, name: str) -> Part:
+    """A dataset of documents, or of their tokens (as `lode import` writes it), under the name of a source."""
+    found = open_dataset(path, ())
+    columns = found.schema.names
+    if "tokens" in columns and ("text" in columns or "documents" in columns):
+        what = "windows" if "text" in columns else "packed sequences"
+        raise LodeError(f"{path}: these are {what} already; give the documents that they were made of.")
+    open_dataset(path, ("id",) if "tokens" in columns else ("id", "text"))
+    if not found.manifest["rows_out"]:
+        raise LodeError(f"{path}: there are no documents in it.")
+    return Part(found, name)
+
+
+def check(parts: list[Part], tokenizer: str, fim: FimSection) -> None:
+    """Raises LodeError where parts do not fit a tokenizer.json or the rates of fill-in-the-middle."""
+    loaded = TextTokenizer.load(tokenizer)
+    check_sentinels(loaded, fim)
+    for part in parts:
+        if "tokens" not in part.stage.schema.names:
+            continue
+        known = part.stage.manifest.get("tokenizer_fingerprint")
+        if known and known != loaded.fingerprint:
+            raise LodeError(f"{part.stage.folder}: its tokens are of another tokenizer than {tokenizer}.")
+        if part.name is not None and fim.rate.get(part.name):
+            raise LodeError(
+                f"fim.rate.{part.name}: {part.stage.folder} holds tokens; fill-in-the-middle needs the text, so give a "
+                "rate to the other sources alone."
+            )
 
 
 def tokenizer(work: Work, parts: list[Part], section: TokenizerSection, seed: int) -> Stage:
@@ -74,7 +114,7 @@ def tokenizer(work: Work, parts: list[Part], section: TokenizerSection, seed: in
     inputs = {"path": fingerprint_files([section.path])} if section.path else fingerprints(parts)
     return work.stage(
         "tokenizer",
-        ("corpus/mining.py", "corpus/tokens.py", "jobs/pack.py"),
+        ("corpus/fast_bpe.py", "corpus/mining.py", "corpus/tokens.py", "jobs/pack.py"),
         section.model_dump() | {"seed": seed},
         inputs,
         build,
@@ -94,9 +134,9 @@ def sample_texts(parts: list[Part], chars: int, seed: int) -> list[str]:
         for path in part.stage.parts:
             for batch in storage.read_parquet(path, ["id", "text"]):
                 for name, text in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), strict=True):
-                    draw = fraction(seed, "tokenizer", name)
-                    if draw < share:
-                        found.append((draw, text))
+                    place = fraction(seed, "tokenizer", name)
+                    if place < share and text:
+                        found.append((place, text))
         room = chars // len(parts)
         for _, text in sorted(found):
             if room <= 0:
@@ -106,23 +146,27 @@ def sample_texts(parts: list[Part], chars: int, seed: int) -> list[str]:
     return chosen
 
 
-def tokenized(work: Work, parts: list[Part], tokens: Stage, section: PackSection) -> Stage:
+def window_tokens(section: PackSection, fim: FimSection) -> int:
+    """Tokens of a window at most. Where each file of it may be cut, the sentinels of many need more room."""
+    many = fim.level == "file" and any(fim.rate.values())
+    return section.sequence_length - OVERHEAD - many * (section.sequence_length // FILES_SHARE)
+
+
+def tokenized(work: Work, parts: list[Part], tokens: Stage, section: PackSection, fim: FimSection) -> Stage:
     """Every document as windows of at most the sequence length, with their ids."""
     path = storage.join(tokens.folder, "tokenizer.json")
+    length = window_tokens(section, fim) + OVERHEAD
 
     def build(folder: str) -> Account:
         sources = [(part.name, file) for part in parts for file in part.stage.parts]
-        cut = {
-            name: Chunks(path, tokens.fingerprint, section.sequence_length, read_parts, name)
-            for name, _ in sources
-        }
+        cut = {name: Chunks(path, tokens.fingerprint, length, read_documents, name) for name, _ in sources}
         tasks = [Task(number, (str(number), file)) for number, (_, file) in enumerate(sources)]
         read = CutParts(tuple(cut[name] for name, _ in sources))
         return Account(work.map_parts(folder, tasks, CHUNK, read=read, unit="windows"), "windows")
 
     inputs = fingerprints(parts) | {"tokenizer": tokens.fingerprint}
-    rooms = ("corpus/packing.py", "corpus/tokens.py", "jobs/pack.py")
-    parameters = {"sequence_length": section.sequence_length, "names": [part.name for part in parts]}
+    rooms = ("corpus/chunks.py", "corpus/fast_bpe.py", "corpus/tokens.py", "jobs/copies.py", "jobs/pack.py")
+    parameters = {"sequence_length": length, "names": [part.name for part in parts]}
     return work.stage("tokenized", rooms, parameters, inputs, build)
 
 
@@ -136,174 +180,127 @@ class CutParts:
         return self.cutters[int(inputs[0])](inputs[1:])
 
 
-@dataclass(frozen=True)
-class Tally:
-    """mapInArrow function: tokens of each document, or of each source, in a part of windows."""
-
-    tasks: tuple[Task, ...]
-    by_document: bool
-    left_out: frozenset[str] = frozenset()
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        names = ["source", "key", "tokens"]
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                tally: dict[tuple[str, Any], int] = {}
-                for rows in storage.read_parquet(
-                    self.tasks[number].inputs[0], ["id", "source", "chunk", "tokens"]
-                ):
-                    lengths = pc.list_value_length(rows["tokens"]).to_pylist()
-                    ids, sources = rows["id"].to_pylist(), rows["source"].to_pylist()
-                    for name, source, length in zip(ids, sources, lengths, strict=True):
-                        if name not in self.left_out:
-                            key = (source, name if self.by_document else "")
-                            tally[key] = tally.get(key, 0) + length
-                rows = [(s, k, n) for (s, k), n in sorted(tally.items())]
-                for start in range(0, len(rows), 10_000):
-                    columns = list(zip(*rows[start : start + 10_000], strict=True))
-                    types = [pa.string(), pa.string(), pa.int64()]
-                    arrays = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
-                    yield pa.RecordBatch.from_arrays(arrays, names=names)
+def numbers(work: Work, count: int, each: int = 1) -> Any:
+    """A DataFrame of the numbers of so many files, `each` in a task: to start one takes as long as to count a few."""
+    return work.spark.session.range(0, count, 1, max(-(-count // each), 1))
 
 
-def tally(work: Work, windows: Stage, by_document: bool, left_out: frozenset[str] = frozenset()) -> Any:
-    tasks = tuple(Task(part, (path,)) for part, path in enumerate(windows.parts))
-    numbers = work.spark.session.range(0, len(tasks), 1, len(tasks))
-    rows = numbers.mapInArrow(Tally(tasks, by_document, left_out), "source string, key string, tokens long")
-    return rows.groupBy("source", "key").agg({"tokens": "sum"}).toDF("source", "key", "tokens")
-
-
-def held_out_documents(
-    work: Work, windows: Stage, target: int, seed: int, scratch: str
-) -> dict[str, list[str]]:
+def held_out_documents(work: Work, windows: Stage, target: int, seed: int) -> dict[str, list[str]]:
     """Documents to evaluate on: of each source, in the order of a hash, until `target` tokens are together.
 
     A document larger than the target is passed over (a single repository would be all there is), unless a source
     has no smaller one: then it gives none, and its loss is not measured.
     """
-    from pyspark.sql import functions as F
-
-    documents = work.checkpoint(tally(work, windows, by_document=True), scratch)
+    # One that would be too much is passed over, too; so a few more are looked at.
+    first = First(4 * target, target, seed)
+    parts = tuple(windows.parts)
+    rows = numbers(work, len(parts), 4).mapInArrow(replace(first, paths=parts), spark_schema(DOCUMENTS))
+    rows = rows.repartition(1).mapInArrow(first, spark_schema(DOCUMENTS))
     chosen: dict[str, list[str]] = {}
-    for source in sorted(row["source"] for row in work.collect(documents.select("source").distinct())):
-        here = documents.where((F.col("source") == source) & (F.col("tokens") <= target))
-        ordered = here.orderBy(F.xxhash64(F.concat("key", F.lit(f"\n{seed}"))), "key").limit(CANDIDATES)
-        held, total = [], 0
-        for row in work.collect(ordered):
-            if total + row["tokens"] > target * 5 // 4:
-                continue
-            if total >= target:
-                break
-            held.append(row["key"])
-            total += row["tokens"]
-        chosen[source] = sorted(held)
-    return chosen
+    total: dict[str, int] = {}
+    for source, name, tokens in work.collect(rows):
+        before = total.setdefault(source, 0)
+        held = chosen.setdefault(source, [])
+        if before < target and before + tokens <= target * 5 // 4:
+            held.append(name)
+            total[source] += tokens
+    return {source: sorted(held) for source, held in sorted(chosen.items())}
 
 
-@dataclass(frozen=True)
-class Place:
-    """mapInArrow function: windows to rows of `PLACED`, one for each time a window is used.
-
-    Fill-in-the-middle is drawn here, for each window and epoch. A window that became too long by it stays whole.
-    """
-
-    tasks: tuple[Task, ...]
-    tokenizer: str
-    mark: str  # of the tokenizer's content
-    sequence_length: int
-    buckets: int
-    seed: int
-    epochs: dict[str, float]
-    fim: dict[str, Fim]
-    left_out: frozenset[str]
-    only: frozenset[str] | None = None
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                held: list[dict[str, Any]] = []
-                for rows in storage.read_parquet(self.tasks[number].inputs[0]):
-                    for row in rows.to_pylist():
-                        held += self.place(row)
-                    if held:
-                        yield pa.RecordBatch.from_pylist(held, PLACED)
-                        held = []
-
-    def place(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        name, source, number = row["id"], row["source"], row["chunk"]
-        if self.only is not None:
-            if name in self.only:
-                yield self.placed(row, 0, chunk_key(self.seed, source, name, number))
-            return
-        draw = fraction(self.seed, "mixture", name, number)
-        times = copies(self.epochs.get(source, 0.0), draw)
-        reason = "held_out" if name in self.left_out else None if times else "over_mixture"
-        if reason:
-            key = chunk_key(self.seed, 0, name, number)
-            bucket = (key + 2**63) * self.buckets >> 64
-            yield {"bucket": bucket, "key": key, "id": name, "source": source, "whole": CUT, "tokens": None,
-                   "reason": reason, "detail": f"window {number}"}  # fmt: skip
-            return
-        for epoch in range(times):
-            yield self.placed(row, epoch, chunk_key(self.seed, epoch, name, number))
-
-    def placed(self, row: dict[str, Any], epoch: int, key: int) -> dict[str, Any]:
-        tokenizer = load(self.tokenizer, self.mark)
-        tokens, cut = row["tokens"], False
-        fim = self.fim.get(row["source"])
-        if fim is not None:
-            spans = row["regions"]
-            regions = None if spans is None else [(span["start"], span["end"]) for span in spans]
-            pieces = fim.pieces(row["text"], f"{row['id']}:{row['chunk']}", epoch, regions)
-            if any(kind == "special" for kind, _ in pieces):
-                ids: list[int] = []
-                for kind, value in pieces:
-                    ids += [tokenizer.special[value]] if kind == "special" else tokenizer.encode(value)
-                if len(ids) <= self.sequence_length - 2:
-                    tokens, cut = ids, True
-        tokens = [tokenizer.special["bos"], *tokens] if row["first"] else tokens
-        tokens = [*tokens, tokenizer.special["eos"]] if row["last"] or cut else tokens
-        bucket = (key + 2**63) * self.buckets >> 64
-        whole = WHOLE if cut else RATHER_NOT if row["composed"] else CUT
-        return {"bucket": bucket, "key": key, "id": row["id"], "source": row["source"], "whole": whole,
-                "tokens": tokens, "reason": None, "detail": None}  # fmt: skip
-
-
-PACK_ROOMS = ("corpus/mining.py", "corpus/packing.py", "corpus/tokens.py", "fim", "jobs/pack.py")
-
-
-def pack_into(work: Work, folder: str, place: Place, extra: dict[str, Any]) -> Account:
-    """Place windows, shuffle them and write packed sequences."""
-    rows = work.spark.session.range(0, len(place.tasks), 1, len(place.tasks))
-    special = load(place.tokenizer, place.mark).special
-    packing = Pack(place.sequence_length, special.get("pad", special["eos"]))
-    placed = rows.mapInArrow(place, spark_schema(PLACED))
-    counts = work.write_buckets(folder, placed, SEQUENCE, packing, place.buckets, ["key", "id", "tokens"])
-    return Account(counts, "windows", extra | {"shards": shard_facts(work, folder, place)})
-
-
-def place_all(windows: Stage, tokens: Stage, section: PackSection, seed: int, **changes: Any) -> Place:
-    """Windows to one bucket, each once, as they are; `changes` say otherwise."""
-    tasks = tuple(Task(part, (file,)) for part, file in enumerate(windows.parts))
-    path = storage.join(tokens.folder, "tokenizer.json")
-    settings = {"buckets": 1, "seed": seed, "epochs": {}, "fim": {}, "left_out": frozenset()} | changes
-    return Place(tasks, path, tokens.fingerprint, section.sequence_length, **settings)
+PACK_ROOMS = (
+    "corpus/fast_bpe.py",
+    "corpus/mining.py",
+    "corpus/mixture.py",
+    "corpus/packing.py",
+    "corpus/tokens.py",
+    "fim",
+    "jobs/copies.py",
+    "jobs/pack.py",
+    "repo_ordering/nodes.py",
+    "repo_ordering/nodes_child.py",
+)
 
 
 def heldout(work: Work, windows: Stage, tokens: Stage, section: PackSection, seed: int) -> Stage:
     """Whole documents of each source, kept aside and packed under `heldout/`."""
 
     def build(folder: str) -> Account:
-        tallied = storage.join(folder, "tally")
-        documents = held_out_documents(work, windows, section.held_out_tokens, seed, tallied)
-        storage.remove(tallied)
+        documents: dict[str, list[str]] = {}
+        if section.held_out_tokens:
+            documents = held_out_documents(work, windows, section.held_out_tokens, seed)
         only = frozenset(name for names in documents.values() for name in names)
-        place = place_all(windows, tokens, section, seed, only=only)
-        return pack_into(work, folder, place, {"documents": documents})
+        copies = replace(every_copy(windows, tokens, section, seed), only=only)
+        rows = numbers(work, len(copies.paths), 4).mapInArrow(Travelling(copies), spark_schema(TRAVELLING))
+        counts = write_shards(work, folder, rows, tokens, section, 1)
+        facts = {"shards": shard_facts(work, folder, tokens, section, seed)}
+        return Account(counts, "windows", {"documents": documents} | facts)
 
-    parameters = section.model_dump(include={"sequence_length", "held_out_tokens"}) | {"seed": seed}
+    parameters = section.model_dump(include={"sequence_length", "packing", "held_out_tokens"}) | {
+        "seed": seed
+    }
     inputs = {"windows": windows.fingerprint, "tokenizer": tokens.fingerprint}
     return work.stage("heldout", PACK_ROOMS, parameters, inputs, build)
+
+
+SCRATCH = "_scratch"
+
+
+def every_copy(windows: Stage, tokens: Stage, section: PackSection, seed: int) -> Copies:
+    path = storage.join(tokens.folder, "tokenizer.json")
+    return Copies(tuple(windows.parts), path, tokens.fingerprint, section.sequence_length, seed)
+
+
+def write_shards(
+    work: Work, folder: str, rows: Any, tokens: Stage, section: PackSection, buckets: int
+) -> Counts:
+    """Shuffle rows of `TRAVELLING` by their bucket and write packed sequences."""
+    special = load(storage.join(tokens.folder, "tokenizer.json"), tokens.fingerprint).special
+    packing = Pack(section.sequence_length, special.get("pad", special["eos"]), section.packing)
+    with work.small_rows():
+        order = ["key", "id", "source", "chunk", "epoch", "tokens"]  # nothing says that ids are unique
+        return work.write_buckets(folder, rows, SEQUENCE, Arrived(packing), buckets, order)
+
+
+class Scratch:
+    """Copies of windows in files of their own, until it is known which of them are packed."""
+
+    def __init__(self, work: Work, folder: str, copies: Copies):
+        self.work = work
+        self.folder = storage.join(folder, SCRATCH)
+        self.copies = copies
+        self.files: list[str] = []
+
+    def place(self, ranges: dict[str, Range]) -> None:
+        self.work.progress.update(1, 3, note="copies of windows")
+        rows = numbers(self.work, len(self.copies.paths))
+        here = storage.join(self.folder, str(len(self.files)))
+        saved = self.work.save(rows, here, Named(replace(self.copies, ranges=ranges)))
+        self.files += saved["copies"].paths if "copies" in saved else ()
+
+    def count(self, ranges: dict[str, Range]) -> Counted:
+        rows = numbers(self.work, len(self.files), 16).mapInArrow(
+            Count(tuple(self.files), ranges), spark_schema(COUNTS)
+        )
+        found = {name: (np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)) for name in ranges}
+        for source, place, tokens, windows in self.work.collect(rows.groupBy("source", "bin").sum(*COUNTED)):
+            found[source][0][place], found[source][1][place] = tokens, windows
+        return found
+
+    def added(self, ends: dict[str, int]) -> dict[str, Counter[str]]:
+        """Of each source, the sums over the copies that are packed."""
+        rows = numbers(self.work, len(self.files), 16).mapInArrow(AddUp(tuple(self.files), ends), NAMED_SQL)
+        found: dict[str, Counter[str]] = {name: Counter() for name in ends}
+        for source, what, number in self.work.collect(rows.groupBy("kind", "name").sum("count")):
+            found[source][what] = number
+        return found
+
+    def chosen(self, ends: dict[str, int], buckets: int) -> Any:
+        """Rows of `TRAVELLING`: the copies that are packed, and the windows of which there is none."""
+        chosen = Chosen(tuple(self.files), ends, buckets)
+        unused = Unused(self.copies.paths, ends, buckets, self.copies.seed, self.copies.left_out)
+        rows = numbers(self.work, len(self.files)).mapInArrow(chosen, spark_schema(TRAVELLING))
+        others = numbers(self.work, len(self.copies.paths), 16).mapInArrow(unused, spark_schema(TRAVELLING))
+        return rows.unionAll(others)
 
 
 def shards(
@@ -317,35 +314,65 @@ def shards(
     seed: int,
 ) -> Stage:
     """The mixture as packed sequences under `shards/`, without the documents that are kept `aside`."""
+    weights = {name: weight for name, weight in mixture.weights.items() if weight}
+    rate = {name: share for name, share in fim.rate.items() if share and name in weights}
 
     def build(folder: str) -> Account:
+        check_sentinels(load(storage.join(tokens.folder, "tokenizer.json"), tokens.fingerprint), fim)
         held = frozenset(name for names in aside.manifest["documents"].values() for name in names)
-        available = {
-            row["source"]: row["tokens"]
-            for row in work.collect(tally(work, windows, by_document=False, left_out=held))
+        cuts = {
+            name: Fim(share, fim.spm_rate, seed, fim.level, fim.syntax_rate) for name, share in rate.items()
         }
-        weights = {name: weight for name, weight in mixture.weights.items() if weight}
-        epochs = mixture_epochs(weights, available, mixture.max_epochs, mixture.tokens)
-        total = sum(epochs[source] * available[source] for source in epochs)
-        cuts = {source: Fim(rate, fim.spm_rate, seed) for source, rate in fim.rate.items() if rate}
+        copies = every_copy(windows, tokens, section, seed)
+        copies = replace(copies, fim=cuts, split=section.split_newlines, left_out=held)
+        scratch = Scratch(work, folder, copies)
+
+        work.progress.update(0, 3, note="tokens of each source")
+        had = tokens_had(work, copies.paths, held)
+        for name in weights:
+            if not had.get(name, (0, 0))[0] and aside.manifest["documents"].get(name):
+                raise LodeError(
+                    f"{name}: all of its documents are held out; set held_out_tokens "
+                    f"({section.held_out_tokens:,}) lower."
+                )
+        had = {name: had.get(name, (0, 0)) for name in weights}
+        shares, binding = mix(weights, had, mixture.max_epochs, mixture.tokens, scratch.place, scratch.count)
+        ends = {name: share.end for name, share in shares.items()}
+        added = scratch.added(ends)
+        work.progress.update(2, 3, note="shuffle and packing")
+        total = sum(share.tokens for share in shares.values())
         buckets = max(1, round(total / section.tokens_per_part))
-        place = place_all(
-            windows, tokens, section, seed, buckets=buckets, epochs=epochs, fim=cuts, left_out=held
-        )
-        known = load(place.tokenizer, place.mark).special
-        if cuts and (missing := [role for role in ("fim_begin", "fim_hole", "fim_end") if role not in known]):
+        rows = scratch.chosen(ends, buckets)
+        counts = write_shards(work, folder, rows, tokens, section, buckets)
+        storage.remove(scratch.folder)
+        if not counts.rows_written:
             raise LodeError(
-                f"fim.rate: the tokenizer has none of {', '.join(SPECIAL[missing[0]])}; set the rates to 0 or take "
-                "a tokenizer with fill-in-the-middle tokens."
+                f"The mixture has {total:,} tokens, which do not fill a sequence; set sequence_length "
+                f"({section.sequence_length:,}) lower or take more documents."
             )
+
+        facts = shard_facts(work, folder, tokens, section, seed)
+        facts["fim_rate"] = rate
+        facts["fim_windows"] = sum(added[name]["middles"] for name in rate)
+        packed = facts["tokens_per_source"]
         mixed = {
-            s: {"weight": weights[s], "tokens": available[s], "epochs": epochs[s]} for s in sorted(epochs)
+            name: {
+                "weight": weights[name],
+                "asked": share.share,
+                "share": packed.get(name, 0) / max(sum(packed.values()), 1),
+                "tokens": had[name][0],
+                "used": share.tokens,
+                "epochs": share.epochs,
+                "windows": added[name]["windows"],
+                "tokens_split": added[name]["split"],
+                **({"fim": middles(rate[name], added[name])} if name in rate else {}),
+            }
+            for name, share in sorted(shares.items())
         }
-        account = pack_into(work, folder, place, {"mixture": mixed})
-        facts = account.extra["shards"]
-        parts = ", ".join(f"{name} {count:,}" for name, count in facts["tokens_per_source"].items())
-        account.extra["headline"] = f"{account.counts.tokens:,} tokens packed: {parts}"
-        return account
+        parts = ", ".join(f"{name} {count:,}" for name, count in packed.items())
+        headline = f"{counts.tokens:,} tokens packed: {parts}"
+        extra = {"mixture": mixed, "limited_by": binding, "shards": facts, "headline": headline}
+        return Account(counts, "windows", extra)
 
     parameters = {
         "mixture": mixture.model_dump(),
@@ -357,44 +384,45 @@ def shards(
     return work.stage("shards", PACK_ROOMS, parameters, inputs, build)
 
 
-@dataclass(frozen=True)
-class Census:
-    """mapInArrow function: tokens of each source in a part of shards, and how often a token occurs."""
-
-    paths: tuple[str, ...]
-    token: int
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for number in batch.column(0).to_pylist():
-                for rows in storage.read_parquet(self.paths[number]):
-                    counts = tokens_per_source([rows])
-                    seen = pc.sum(pc.equal(rows["tokens"].flatten(), self.token).cast(pa.int64()))
-                    names, values = [*counts, "token"], [*counts.values(), seen.as_py() or 0]
-                    kinds = ["source"] * len(counts) + ["token"]
-                    yield pa.RecordBatch.from_arrays(
-                        [pa.array(kinds), pa.array(names), pa.array(values, pa.int64())],
-                        names=["kind", "name", "count"],
-                    )
+def tokens_had(work: Work, paths: tuple[str, ...], held: frozenset[str]) -> dict[str, tuple[int, int]]:
+    """Tokens and windows of each source, once, without documents held out."""
+    rows = numbers(work, len(paths), 4).mapInArrow(Tally(paths, held), spark_schema(TALLIED))
+    return {name: (size, count) for name, size, count in work.collect(rows.groupBy("source").sum(*COUNTED))}
 
 
-def shard_facts(work: Work, folder: str, place: Place) -> dict[str, Any]:
-    """What the trainer checks before it trusts shards, for the manifest."""
-    loaded = load(place.tokenizer, place.mark)
+def middles(asked: float, added: Counter[str]) -> dict[str, Any]:
+    """What became of the fill-in-the-middle of a source."""
+    chances, cuts, uncut = (added[name] for name in ("chances", "cuts", "uncut"))
+    return {"asked": asked, "rate": cuts / max(chances, 1), "of": chances, "cut": cuts, "too_long": uncut}
+
+
+def check_sentinels(tokenizer: TextTokenizer, fim: FimSection) -> None:
+    """Raises LodeError where a rate asks for control tokens that a tokenizer does not have."""
+    missing = [role for role in ("fim_begin", "fim_hole", "fim_end") if role not in tokenizer.special]
+    if missing and any(fim.rate.values()):
+        raise LodeError(
+            f"fim.rate: the tokenizer has none of {', '.join(SPECIAL[missing[0]])}; set the rates to 0 or take "
+            "a tokenizer with fill-in-the-middle tokens."
+        )
+
+
+def shard_facts(work: Work, folder: str, tokens: Stage, section: PackSection, seed: int) -> dict[str, Any]:
+    """What the trainer checks before it trusts shards, and how they are packed, for the manifest."""
+    loaded = load(storage.join(tokens.folder, "tokenizer.json"), tokens.fingerprint)
     parts = tuple(storage.parquet_parts(storage.join(folder, "part-*.parquet")))
-    census = Census(parts, loaded.special.get("fim_hole", -1))
-    rows = work.spark.session.range(0, len(parts), 1, len(parts)).mapInArrow(
-        census, "kind string, name string, count long"
-    )
-    found = sorted(map(tuple, work.collect(rows.groupBy("kind", "name").sum("count"))))
+    rows = numbers(work, len(parts), 4).mapInArrow(Census(parts), NAMED_SQL)
+    found: dict[str, dict[str, int]] = {"tokens": {}, "packing": {}}
+    for kind, name, count in sorted(map(tuple, work.collect(rows.groupBy("kind", "name").sum("count")))):
+        found[kind][name] = count
     return {
         "tokenizer_fingerprint": loaded.fingerprint,
         "vocabulary_size": loaded.vocabulary_size,
         "special_tokens": loaded.special,
-        "sequence_length": place.sequence_length,
-        "tokens_per_source": {name: count for kind, name, count in found if kind == "source" and name},
-        "padding_tokens": sum(count for kind, name, count in found if kind == "source" and not name),
-        "fim_rate": {source: fim.rate for source, fim in place.fim.items()},
-        "fim_windows": sum(count for kind, _, count in found if kind == "token"),
-        "seed": place.seed,
+        "sequence_length": section.sequence_length,
+        "tokens_per_source": found["tokens"],
+        "padding_tokens": found["packing"]["padding"],
+        "packing": {"how": section.packing, **found["packing"]},
+        "fim_rate": {},
+        "fim_windows": 0,
+        "seed": seed,
     }

@@ -2,7 +2,6 @@
 
 from corpus import installed, storage
 from corpus.errors import LodeError
-from corpus.packing import OVERHEAD
 from corpus.tokens import TextTokenizer
 from filters.personal_data import rules_of
 from jobs import (
@@ -64,7 +63,7 @@ def run_recipe(work: Work, recipe: Recipe, until: str | None = None) -> None:
         parts = web_stages(work, recipe, done) if recipe.web else []
         parts += code_stages(work, recipe, done) if recipe.repositories else []
         tokens = done(pack.tokenizer(work, parts, recipe.tokenizer, recipe.seed), "tokenizer")
-        windows = done(pack.tokenized(work, parts, tokens, recipe.pack), "tokenized")
+        windows = done(pack.tokenized(work, parts, tokens, recipe.pack, recipe.fim), "tokenized")
         heldout = done(pack.heldout(work, windows, tokens, recipe.pack, recipe.seed), "heldout")
         shards = pack.shards(
             work, windows, heldout, tokens, recipe.mixture, recipe.fim, recipe.pack, recipe.seed
@@ -101,7 +100,7 @@ def check_inputs(recipe: Recipe) -> None:
     if recipe.decontaminate:
         contamination.benchmark_index(recipe.decontaminate)
     if recipe.tokenizer.path:
-        TextTokenizer.load(recipe.tokenizer.path)
+        pack.check_sentinels(TextTokenizer.load(recipe.tokenizer.path), recipe.fim)
 
 
 def web_stages(work: Work, recipe: Recipe, done) -> list[Part]:
@@ -141,7 +140,7 @@ def code_stages(work: Work, recipe: Recipe, done) -> list[Part]:
         step(stage, "code_decontaminated")
     if section.personal_data:
         stage = step(personal_data.personal_data(work, stage, section.personal_data), "personal_data")
-    window = recipe.pack.sequence_length - OVERHEAD
+    window = pack.window_tokens(recipe.pack, recipe.fim)
     stage = repository_documents.repositories(
         work, stage, section, recipe.seed, way=tuple(way), tokenizer=recipe.tokenizer.path, window=window
     )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from corpus.errors import LodeError
-from corpus.packing import mixture_epochs
+from corpus.mixture import mixture_epochs
 from corpus.warc import SPLIT_BYTES
 from filters.normaliser import MAX_CHARS
 from jobs.plan_runs import CODE, MINING, PACKING, SERIAL, WEB, Amounts, Run, Settings

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from corpus import opt_out
 from corpus.errors import LodeError
 from corpus.extract import Extraction
+from corpus.mixture import MOST_EPOCHS
 from corpus.ngrams import Profile
 from corpus.warc import SPLIT_BYTES
 from filters.code_rules import rule_set
@@ -323,18 +324,32 @@ class TokenizerSection(Section):
 
 
 class MixtureSection(Section):
+    """Which share of the tokens each source has, and how much there is in all; see docs/packing.md."""
+
     weights: Annotated[dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=1)]
-    max_epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4
+    max_epochs: Annotated[float, Field(gt=0, le=MOST_EPOCHS)] = 4
     tokens: Count | None = None
+
+    @model_validator(mode="after")
+    def _has_something(self) -> "MixtureSection":
+        if not any(self.weights.values()):
+            raise ValueError("weights: all of them are 0, so there is nothing to pack")
+        return self
 
 
 class FimSection(Section):
+    """Fill-in-the-middle; see docs/packing.md."""
+
     rate: dict[str, Share] = {}  # per source of the mixture
-    spm_rate: Share = 0.0
+    spm_rate: Share = 0.0  # of what is cut, in suffix-prefix-middle order
+    level: Literal["document", "file"] = "document"
+    syntax_rate: Share = 0.0  # of what is cut, with a whole syntax node as its middle
 
 
 class PackSection(Section):
     sequence_length: Annotated[int, Field(ge=16)] = 4096
+    packing: Literal["concat", "best_fit"] = "concat"
+    split_newlines: Share = 0.0  # of the tokens that join punctuation and line breaks
     held_out_tokens: Annotated[int, Field(ge=0)] = 50_000  # of each source
     tokens_per_part: Count = 64_000_000
 
@@ -389,8 +404,11 @@ class Recipe(Section):
             for name in names:
                 if name not in self.parts:
                     raise ValueError(f"{table}.{name}: there is no such source{nearest(name, self.parts)}")
-        if not any(self.mixture.weights.values()):
-            raise ValueError("mixture.weights: all of them are 0, so there is nothing to pack")
+        for name in self.fim.rate:
+            if name not in self.mixture.weights:
+                raise ValueError(
+                    f"fim.rate.{name}: mixture.weights has no such source, so nothing of it is packed"
+                )
         if self.mine and not self.web:
             raise ValueError("mine: there is no source of kind `web` to mine")
         return self

@@ -200,6 +200,7 @@ def repositories(
     languages = ("corpus/languages.py", "corpus/languages.toml", "corpus/linguist.json")
     rooms = (
         *languages,
+        "corpus/fast_bpe.py",
         "corpus/guarded.py",
         "corpus/tokens.py",
         "corpus/trees.py",

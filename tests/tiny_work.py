@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus.chunks import CHUNK
 from corpus.contamination import CONTAMINATION
-from corpus.packing import CHUNK, SEQUENCE
+from corpus.packing import SEQUENCE
 from corpus.schema import DOCUMENT, DROPPED
 from jobs.deduplicate import FATE, LINE
 from pretrain.metrics import SCHEMA as METRICS
@@ -222,7 +223,8 @@ class TinyWork:
             "last": True,
             "composed": False,
             "text": "t",
-            "regions": None,
+            "repeated": 0,
+            "regions": [],
             "tokens": [7, 8, 9],
         }
         chunks = [
@@ -234,7 +236,9 @@ class TinyWork:
         row = {
             "tokens": [7, 8, 9, 3, 4, 5, 7, 1],
             "documents": [
-                dict(zip(("id", "source", "start", "length"), span, strict=True)) for span in spans
+                dict(zip(("id", "source", "start", "length"), span, strict=True))
+                | {"chunk": 0, "epoch": 0, "offset": 0}
+                for span in spans
             ],
             "completed": 2,
         }

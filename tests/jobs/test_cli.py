@@ -151,7 +151,7 @@ def test_help_reads_like_a_table_of_contents():
     commands = (
         "quickstart run extract mine classify dedup decontaminate repos graph order tokenizer pack inspect"
     )
-    for command in f"{commands} report train generate evaluate export".split():
+    for command in f"{commands} report train generate evaluate export import".split():
         assert f" {command} " in done.stdout
 
 
@@ -218,7 +218,7 @@ def test_commands_work_one_by_one(finished, tmp_path):
         str(tmp_path / "d"),
         "--json",
     )
-    assert json.loads(done.stdout)["inexact_round_trips"] == 0
+    assert json.loads(done.stdout)["changed"] == 0
     run("pack", "--input", f"{tmp_path / 'c'}=0.7", "--input", f"{tmp_path / 'ordered'}=0.0", "--tokenizer",
         str(finished / "tokenizer" / "tokenizer.json"), "--sequence-length", "64", "--held-out-tokens", "500",
         "--out", str(tmp_path / "packed"))  # fmt: skip

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.repository_graphs import is_symbolic, read_archive
-from corpus.packing import regions
+from corpus.chunks import regions
 from corpus.schema import document_id
 from repo_ordering.document import NOT_FILES, OrderRepositories
 from repo_ordering.graph import GraphBuilder, SourceFile, repository_graph
