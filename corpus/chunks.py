@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from corpus.errors import LodeError
 from corpus.languages import kind_of
 from corpus.schema import VERDICT
 from corpus.tokens import TextTokenizer, load
@@ -227,8 +228,11 @@ class Chunks:
         source = self.name or row.get("target") or row["source"]
         document = {"id": row["id"], "source": source}
         limit = self.sequence_length - OVERHEAD
+        if row["id"] is None:  # it would pass for padding
+            yield {**self.part(document, 0, ()), "reason": "no_id"}
+            return
         if row.get("text") is None:
-            yield from self.cut_tokens(document, row.get("tokens"), limit)
+            yield from self.cut_tokens(document, row.get("tokens"), limit, tokenizer.vocabulary_size)
             return
         text = row["text"]
         files = [_file(text, span) for span in row.get("files") or []]
@@ -305,23 +309,39 @@ class Chunks:
                 }
                 number += 1
 
-    def cut_tokens(self, document: dict[str, Any], ids: Any, limit: int) -> Iterator[dict[str, Any]]:
+    def cut_tokens(
+        self, document: dict[str, Any], ids: Any, limit: int, vocabulary_size: int
+    ) -> Iterator[dict[str, Any]]:
         """A document without text: full windows, wherever they end."""
         ids = np.asarray(() if ids is None else ids, np.int32)
+        outside = ids[(ids < 0) | (ids >= vocabulary_size)]
+        if len(outside):
+            raise LodeError(
+                f"document {document['id']} has the token {outside[0]}, which the tokenizer does not have; pack "
+                "it with the tokenizer that it was made with."
+            )
         for number, first in enumerate(range(0, max(len(ids), 1), limit)):
             yield {
-                **document,
-                "chunk": number,
-                "first": first == 0,
+                **self.part(document, number, ids[first : first + limit]),
                 "last": first + limit >= len(ids),
-                "composed": False,
-                "repeated": 0,
-                "text": None,
-                "regions": [],
-                "tokens": ids[first : first + limit],
                 "reason": None if len(ids) else "empty",
-                "detail": None,
             }
+
+    def part(self, document: dict[str, Any], number: int, tokens: Any) -> dict[str, Any]:
+        """A row without text."""
+        return {
+            **document,
+            "chunk": number,
+            "first": number == 0,
+            "last": True,
+            "composed": False,
+            "repeated": 0,
+            "text": None,
+            "regions": [],
+            "tokens": np.asarray(tokens, np.int32),
+            "reason": None,
+            "detail": None,
+        }
 
 
 def as_batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:

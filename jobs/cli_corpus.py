@@ -364,6 +364,8 @@ def order(
         window=window,
         skeletons=skeletons,
     )
+    if repository is not None and out is not None:
+        raise LodeError(f"lode order: to write documents of {repository} give it as --input.")
     if repository is not None:
         from repo_ordering.views import files_of_path, order_listing, order_of_files
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.repository_graphs import read_archive
 from corpus.chunks import CHUNK, OVERHEAD, Chunks, regions, windows
+from corpus.errors import LodeError
 from corpus.schema import with_verdict
 from corpus.tokens import TextTokenizer, train_tokenizer
 
@@ -236,7 +237,7 @@ def test_stubs_and_skeletons_are_no_regions(tokenizer_file):
 
 @given(st.integers(0, 300))
 def test_a_document_of_tokens_is_cut_to_full_windows(tokenizer_file, count):
-    ids = np.arange(count, dtype=np.int32)
+    ids = np.arange(count, dtype=np.int32) % 256
     rows = cut(tokenizer_file, {"tokens": ids if count else None})
     limit = LENGTH - OVERHEAD
     assert np.array_equal(np.concatenate([r["tokens"] for r in rows]), ids)
@@ -283,6 +284,19 @@ def test_documents_of_tokens_come_from_lists(tokenizer_file):
     assert batch["tokens"].to_pylist() == [[5, 6, 7], []]
     assert batch["source"].to_pylist() == ["n", "n"]
     assert batch["reason"].to_pylist() == [None, "empty"]
+
+
+def test_tokens_of_another_vocabulary_are_an_error(tokenizer_file):
+    size = loaded(tokenizer_file).vocabulary_size
+    for ids in ([1, size], [-1]):
+        with pytest.raises(LodeError, match=f"document a has the token {ids[-1]}, which"):
+            cut(tokenizer_file, {"id": "a", "tokens": np.array(ids, np.int32)})
+
+
+def test_a_document_without_an_id_is_dropped_and_counted(tokenizer_file):
+    documents = pa.table({"id": [None, "a"], "source": ["s", "s"], "text": ["one", "two"]})
+    (batch,) = Chunks(tokenizer_file, "", LENGTH, lambda paths: documents.to_batches(), "n")(("x",))
+    assert batch["reason"].to_pylist() == ["no_id", None]
 
 
 @pytest.mark.parametrize("filling", ["x", " ", "\n", "\r\n", "word ", "a = b\n", "數"])
