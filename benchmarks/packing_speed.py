@@ -10,25 +10,21 @@ the sample crawl, the files of the sample repositories and what the folders give
 
 Every tool runs on a smaller and a larger share of the texts. What a run costs before its first text falls out of the
 difference between the two: `steady` is the larger less the smaller, medians of each. CPU seconds are those of all
-processes of a run and count where others use the machine as well. Memory is the largest sum over all processes of a
-run of their proportional sets. The tools' tokens must be the same but for those that begin and end a document, and for
-special strings in a text, which only Lode keeps apart from control tokens; else nothing is recorded.
+processes of a run, each as last seen of four times a second, and count where others use the machine as well. Memory is
+the largest sum over all processes of a run of their proportional sets. The tools' tokens must be the same but for those
+that begin and end a document, and for special strings in a text, which only Lode keeps apart from control tokens; else
+nothing is recorded.
 """
 
 import argparse
-import contextlib
-import ctypes
 import json
 import os
 import pathlib
 import random
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from statistics import median
 from typing import Any
@@ -39,8 +35,7 @@ import xxhash
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from benchmarks.dedup_corpus import real_texts
-from benchmarks.dedup_speed import memory, version
-from benchmarks.extraction_speed import descendants
+from benchmarks.dedup_speed import version, whole
 from benchmarks.record import SAMPLE, record
 from corpus import storage
 from corpus.schema import document_id
@@ -54,7 +49,6 @@ PARTS = 4
 LONGEST = 1 << 20
 # Share of tokens that special strings in texts, and long texts tokenized in pieces, may make a difference of.
 MOST_APART = 1e-4
-SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
 
 def distinct(folders: list[str]) -> Iterator[str]:
@@ -106,44 +100,6 @@ def tokenizers(folder: pathlib.Path) -> dict[str, tuple[pathlib.Path, str]]:
         (place / "tokenizer_config.json").write_text(json.dumps(config), "utf-8")
         found[name] = (place, eos)
     return found
-
-
-def measured(command: list[str], core: int) -> dict[str, float]:
-    """Run a command on one core: wall seconds; of all its processes CPU seconds and peak memory in MB.
-
-    This process adopts those that outlive their parent (a JVM), so that none is missing from the account.
-    """
-    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-    peak, stop = [0.0], threading.Event()
-    own = os.getpid()
-
-    def look() -> None:
-        while not stop.wait(0.25):
-            peak[0] = max(peak[0], sum(map(memory, descendants(own))))
-
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    watcher = threading.Thread(target=look)
-    with tempfile.TemporaryFile() as printed:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command, stdout=printed, stderr=subprocess.STDOUT,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        )  # fmt: skip
-        watcher.start()
-        status = process.wait()
-        seconds = time.perf_counter() - began
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                os.wait()
-        stop.set()
-        watcher.join()
-        if status:
-            printed.seek(0)
-            tail = printed.read().decode("utf-8", "replace")[-2000:]
-            sys.exit(f"{' '.join(command[:5])} ... failed with status {status}:\n{tail}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": seconds, "cpu_seconds": spent, "memory_mb": peak[0]}
 
 
 def commands(
@@ -305,7 +261,7 @@ def compared(
     for _ in range(repeats):
         for size in (0, 1):
             for tool, command in commands(scratch / f"texts-{size}", out, tokenizer, eos, peers).items():
-                run = measured(command, core)
+                run = whole(["taskset", "--cpu-list", str(core), *command])
                 runs[tool][size].append(run)
                 if not counts[tool][size]:
                     counts[tool][size] = written(tool, out, peers)
