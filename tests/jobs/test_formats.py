@@ -217,5 +217,6 @@ def test_others_open_shards(finished, tmp_path):
     assert whole.to_list() == rows
     assert list(datasets.load_dataset("parquet", data_files=parts, split="train", streaming=True)) == rows
     query = "SELECT count(*), min(len(tokens)), max(len(tokens)), sum(list_sum(tokens)) FROM read_parquet($1)"
-    found = duckdb.execute(query, [parts]).fetchone()
+    with duckdb.connect() as connection:
+        found = connection.execute(query, [parts]).fetchall()[0]
     assert found == (len(rows), 128, 128, sum(sum(row["tokens"]) for row in rows))
