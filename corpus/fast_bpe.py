@@ -38,7 +38,7 @@ RUN = re.compile(r"(?:\[.*\]|\\[pP]\{\w+\}|\\[sd])(?P<times>\+|\{1,\d+\}|)", re.
 SEAM = re.compile(r"(?<=[A-Za-z])(?=[ \n][A-Za-z])|(?<=\S\n)(?=[A-Za-z一-龥])")
 BLOCK_CHARS = 1 << 18
 WORD_CHARS = 48  # longer words are rare and not kept
-GENERATION_BYTES = 32_000_000
+GENERATION_BYTES = 64_000_000
 
 # GPT-2's alphabet: how byte-level BPE writes the 256 bytes.
 _PLAIN = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]

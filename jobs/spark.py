@@ -129,6 +129,8 @@ class Spark:
                 dict.fromkeys([str(rooms_folder()), *filter(None, [os.environ.get("PYTHONPATH")])])
             )
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+            # The work is done in Python: the JVM should start soon and leave the cores alone.
+            settings["spark.driver.extraJavaOptions"] += " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
             settings |= {
                 "spark.ui.enabled": "false",
                 "spark.python.daemon.module": "jobs.daemon",
