@@ -15,6 +15,7 @@ import pyarrow as pa
 from corpus import manifests, storage
 from corpus.errors import LodeError
 from corpus.manifests import Manifests
+from corpus.trace import add_macros
 
 Problem = tuple[str, str]  # file, what is wrong with it
 
@@ -36,6 +37,7 @@ DOCUMENTS = dict.fromkeys(
     TEXT,
 ) | {"formulas": INTEGER, "code_blocks": INTEGER, "score": REAL, "collected_by": TEXT, "licence": TEXT}
 DOCUMENTS["size"] = INTEGER  # bytes, of a file
+DOCUMENTS["characters"] = INTEGER  # of `text`; counted by the view where the stage did not write them
 REPOSITORIES = DOCUMENTS | {
     "files": FILES,
     "edges": INTEGER,
@@ -54,6 +56,7 @@ FATES = dict.fromkeys(("stage", "id", "reason", "winner", "corpus"), TEXT)
 FATES |= dict.fromkeys(("jaccard", "containment"), REAL)
 COLUMNS: dict[str, dict[str, str]] = {
     "documents": DOCUMENTS,
+    "raw": DOCUMENTS,
     "corpus": DOCUMENTS,
     "repositories": REPOSITORIES,
     "dropped": dict.fromkeys(("stage", "id", "url", "source", "repository", "path", "language"), TEXT)
@@ -113,20 +116,23 @@ class Dataset:
     stage: str
     paths: tuple[str, ...]
     columns: frozenset[str]
+    alike: bool = False  # in the columns of all files: DuckDB need not hold all footers at once
 
     @property
     def scan(self) -> str:
-        return f"read_parquet([{', '.join(map(literal, self.paths))}], union_by_name = true, hive_partitioning = false"
+        paths = ", ".join(map(literal, self.paths))
+        return f"read_parquet([{paths}], union_by_name = {not self.alike}, hive_partitioning = false"
 
 
 def open_work(path: str, threads: int | None = None) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection, in memory, with views over a work folder, one stage's folder, a Parquet file or a glob.
 
-    Views: `stages`, `documents` (every stage's), `corpus` (the documents that the mixture is drawn from),
-    `dropped`, `mining_rounds`, `scores`, `domains`, `paths`, `clusters`, `matches`, `repeated_lines`, `contamination`,
-    `unusable`, `repositories`, `edges`, `accounts` (a repository's files and lost dependencies), `lost_dependencies`,
-    `windows`, `shards`, `shard_documents`, `training`, `evaluation` and `problems`: what is damaged or unfinished, and
-    is left out of the others. A stage that is not there gives no rows; its columns are there all the same.
+    Views: `stages`, `documents` (every stage's), `raw` (the documents as they were read), `corpus` (those that the
+    mixture is drawn from), `dropped`, `mining_rounds`, `scores`, `domains`, `paths`, `clusters`, `matches`,
+    `repeated_lines`, `contamination`, `unusable`, `repositories`, `edges`, `accounts` (a repository's files and lost
+    dependencies), `lost_dependencies`, `windows`, `shards`, `shard_documents`, `training`, `evaluation` and
+    `problems`: what is damaged or unfinished, and is left out of the others. A stage that is not there gives no rows;
+    its columns are there all the same. `trace` and `origin` (`corpus.trace`) follow a document through them.
 
     Args:
         path: local, or any fsspec URL; DuckDB then reads through fsspec.
@@ -140,17 +146,19 @@ def open_work(path: str, threads: int | None = None) -> duckdb.DuckDBPyConnectio
     files = listing(path)
     found = manifests.read(path, files, problems)
     datasets = whole_datasets(path, files, found, problems)
-    if not datasets and not found.stages and not problems:
+    running = any(posixpath.basename(name) == "metrics.jsonl" for name in files)
+    if not datasets and not found.stages and not problems and not running:
         raise LodeError(f"{path}: no stage and no Parquet file there; expected a work folder or a dataset.")
     add_table(connection, "mining_rounds", manifests.mining_rounds(found))
     views: dict[str, list[str]] = {name: [] for name in COLUMNS}
-    final = final_stages(datasets, found)
+    first, final = first_stages(datasets, found), final_stages(datasets, found)
     for dataset in datasets:
         for name, select in selects(dataset):
             if not (name in ("scores", "statistics") and manifests.is_stale_round(found, dataset.stage)):
                 views[name].append(select)
-            if name == "documents" and dataset.stage in final:
-                views["corpus"].append(select)
+            if name == "documents":
+                for view, stages in (("raw", first), ("corpus", final)):
+                    views[view] += [select] if dataset.stage in stages else []
     if not views["training"]:
         add_table(connection, "live_metrics", manifests.live_metrics(files, problems))
         views["training"].append("SELECT * FROM loaded.live_metrics")
@@ -161,6 +169,7 @@ def open_work(path: str, threads: int | None = None) -> duckdb.DuckDBPyConnectio
         connection.execute(f"CREATE VIEW {name} AS {sql}")
     add_table(connection, "stages", manifests.stages(found, final))
     add_table(connection, "problems", manifests.problem_table(problems))
+    add_macros(connection)
     return connection
 
 
@@ -266,15 +275,27 @@ def whole_datasets(
             or "" in found.unfinished
         ):
             continue
-        paths, columns = [], set()
+        covered = f"{folder}/_lode.json" in files or any(
+            folder.startswith(f"{f}/") or not f for f in found.folders
+        )
+        if found.stages and not covered and ("/" not in folder or folder.startswith("mining/")):
+            problems.append(
+                (folder, "no manifest, so `stages` lacks it; its rows are shown and may not be all")
+            )
+        paths, columns, schemas = [], set(), []
         for name, file in parts.items():
             try:
-                columns.update(storage.parquet_schema(file).names)
+                schema = storage.parquet_schema(file)
+                columns.update(schema.names)
+                schemas.append(schema)
                 paths.append(file)
+            except UnicodeDecodeError:
+                problems.append((name, "the names of its columns are no text"))
             except (LodeError, OSError, pa.ArrowException) as error:
                 problems.append((name, sentence(error).removeprefix(f"{file}: ")))
         if paths:
-            datasets.append(Dataset(stage, tuple(paths), frozenset(columns)))
+            alike = all(schema == schemas[0] for schema in schemas)
+            datasets.append(Dataset(stage, tuple(paths), frozenset(columns), alike))
     return datasets
 
 
@@ -325,13 +346,22 @@ def selects(dataset: Dataset) -> list[tuple[str, str]]:
             ]  # fmt: skip
     # Documents from elsewhere have no more than these two; examples for a classifier are none.
     if {"id", "text"} <= has and "writing" not in has:
-        views = [("documents", f"SELECT {literal(stage)} AS stage, {all_but('stage', *NESTED)} FROM {rows}")]
-        return [*views, ("repositories", of_stage(stage))] if "files" in has else views
+        counted = "" if "characters" in has else ", length(TRY_CAST(text AS VARCHAR)) AS characters"
+        of_documents = f"SELECT {literal(stage)} AS stage, {all_but('stage', *NESTED)}{counted} FROM {rows}"
+        of_repositories = f"SELECT {literal(stage)} AS stage, {all_but('stage')}{counted} FROM {rows}"
+        return [("documents", of_documents), *[("repositories", of_repositories)] * ("files" in has)]
     return []
 
 
 # Columns of repositories only; lists of structures that `documents` has no use for.
 NESTED = ("files", "dependencies", "unparsed", "stubs", "samples", "skeletons")
+
+
+def first_stages(datasets: list[Dataset], found: Manifests) -> set[str]:
+    """The stages that hold documents as they were read: no other stage's documents went into them."""
+    holding = {d.stage for d in datasets if any(name == "documents" for name, _ in selects(d))}
+    outside = {stage for stage in holding if not stage.startswith("mining/")} or holding
+    return {stage for stage in outside if holding.isdisjoint(found.inputs(stage))}
 
 
 def final_stages(datasets: list[Dataset], found: Manifests) -> set[str]:

@@ -116,7 +116,10 @@ def read(path: str, files: dict[str, str], problems: list[tuple[str, str]]) -> M
             found.stages[manifest["stage"]] = manifest
             found.folders[folder] = manifest["stage"]
         elif base == RUNNING and posixpath.join(folder, MANIFEST) not in files:
-            problems.append((folder or name, "this stage did not finish; its rows are left out"))
+            so_far = "its rows are left out"
+            if posixpath.join(folder, "metrics.jsonl") in files:
+                so_far = "its curves are shown as far as they go"
+            problems.append((folder or name, f"this stage did not finish; {so_far}"))
             found.unfinished.add(folder)
     return found
 

@@ -5,7 +5,6 @@ score of a page ─► logit ─┬─► sums by domain, host and folder ─►
 """
 
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,7 +15,6 @@ import pyarrow as pa
 import xxhash
 
 from corpus import storage
-from corpus.errors import LodeError
 from corpus.schema import judged
 from corpus.urls import canonical_url
 
@@ -98,57 +96,6 @@ def writing(text: str) -> str:
         return "latin"
     letters = len(LETTER.findall(start))
     return next((name for name, some in WRITING.items() if len(some.findall(start)) > 0.3 * letters), "latin")
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """A decision of a person, or of a rule file, about a path prefix, from a round on."""
-
-    target: str
-    prefix: str
-    decision: str
-    round: int = 1
-
-
-def read_annotations(path: str) -> list[Annotation]:
-    """The `[[path]]` tables of an `annotations.toml`: `target`, `prefix`, `decision` (accept or reject), and where
-    wanted `round` (from which on it counts; 1) and `note`.
-
-    Raises:
-        LodeError: it is missing, no TOML, or a table in it is not as said.
-    """
-    try:
-        fs, inside = storage.filesystem(path)
-        content = tomllib.loads(fs.cat_file(inside).decode())
-    except FileNotFoundError:
-        raise LodeError(f"{path}: there is no such file of annotations.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise LodeError(f"{path}: not TOML ({error}).") from None
-    found = []
-    if extra := set(content) - {"path"}:
-        raise LodeError(f"{path}: {min(extra)!r} is not known; annotations are [[path]] tables.")
-    for number, entry in enumerate(content.get("path", ()), 1):
-        where = f"{path}: [[path]] number {number}"
-        if extra := set(entry) - {"target", "prefix", "decision", "round", "note"}:
-            raise LodeError(f"{where}: {min(extra)!r} is not known.")
-        if missing := [name for name in ("target", "prefix", "decision") if not entry.get(name)]:
-            raise LodeError(f"{where}: {missing[0]} is missing.")
-        if entry["decision"] not in ("accept", "reject"):
-            raise LodeError(f"{where}: decision is {entry['decision']!r}; accept or reject was expected.")
-        start = entry.get("round", 1)
-        if type(start) is not int or start < 1:
-            raise LodeError(f"{where}: round is {start!r}; a whole number from 1 was expected.")
-        found.append(
-            Annotation(str(entry["target"]), plain_prefix(entry["prefix"]), entry["decision"], start)
-        )
-    return found
-
-
-def plain_prefix(prefix: str) -> str:
-    """`https://Site.org/questions/` -> `site.org/questions`, as `path_prefixes` writes it."""
-    if "://" not in prefix:
-        prefix = f"https://{prefix}"
-    return canonical_url(prefix).partition("://")[2].rstrip("/")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Files by path or URL, through fsspec: the same calls for a laptop's disk and a bucket."""
 
 import contextlib
+import errno
 import glob
 import json
 import os
@@ -142,8 +143,12 @@ def read_json(path: str) -> Any:
     fs, inside = filesystem(path)
     try:
         return json.loads(fs.cat_file(inside))
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, RecursionError, ValueError):
         return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link to itself
+            return None
+        raise
 
 
 def write_parquet(path: str, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> int:
@@ -156,8 +161,11 @@ def write_parquet(path: str, batches: Iterator[pa.RecordBatch], schema: pa.Schem
     return rows
 
 
-def parquet_writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
-    return pq.ParquetWriter(file, schema, compression="zstd")
+def parquet_writer(file: IO[bytes], schema: pa.Schema, keys: int = 0) -> pq.ParquetWriter:
+    """A writer; with `keys` a row group says which of about so many ids and URLs it holds (Bloom filters)."""
+    named = [name for name in ("id", "url") if keys and name in schema.names]
+    filters = {name: {"ndv": keys, "fpp": 0.01} for name in named}
+    return pq.ParquetWriter(file, schema, compression="zstd", bloom_filter_options=filters or None)
 
 
 def expand(paths: list[str]) -> list[str]:

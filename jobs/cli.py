@@ -10,7 +10,17 @@ import typer
 from pydantic import ValidationError
 
 from corpus.errors import LodeError
-from jobs import cli_corpus, cli_fetch, cli_formats, cli_mine, cli_model, cli_pack, cli_plan, cli_tokens
+from jobs import (
+    cli_corpus,
+    cli_fetch,
+    cli_formats,
+    cli_inspect,
+    cli_mine,
+    cli_model,
+    cli_pack,
+    cli_plan,
+    cli_tokens,
+)
 from jobs.cli_options import Master, Quiet, Set
 
 app = typer.Typer(
@@ -95,6 +105,7 @@ cli_mine.register(app)
 cli_tokens.register(app)
 cli_pack.register(app)
 cli_model.register(app)
+cli_inspect.register(app)
 cli_formats.register(app)
 
 

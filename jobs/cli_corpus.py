@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shlex
-import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -382,65 +381,11 @@ def order(
         done(repositories(work, before, section, seed, HERE, tokenizer=tokenizer), as_json)
 
 
-def inspect(
-    work: Annotated[str, typer.Argument(help="A work folder, a stage's folder, or Parquet.")],
-    sql: Annotated[
-        str | None, typer.Option(help="One query; without it the views and stages are listed.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """DuckDB over any stage: documents, dropped, stages, mining rounds, repositories, shards, training."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from corpus.inspect import open_work, query
-
-    connection = open_work(work)
-    columns, rows = query(
-        connection,
-        sql
-        or "select stage, unit, rows_in, rows_out, rows_dropped, round(wall_seconds, 1) as seconds from stages",
-    )
-    if as_json:
-        records = [dict(zip(columns, row, strict=True)) for row in rows]
-        typer.echo(json.dumps(records, indent=2, ensure_ascii=False, default=str))
-        return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for number, column in enumerate(columns):
-        numeric = rows and all(isinstance(row[number], int | float | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
-    for row in rows:
-        table.add_row(*("" if value is None else printable(value) for value in row))
-    # A terminal has a width; a file or a pipe gets every character.
-    wide = None if sys.stdout.isatty() else 100_000
-    Console(highlight=False, markup=False, width=wide).print(table)
-    if sql is None:
-        names = [
-            name
-            for (name,) in query(
-                connection, "select view_name from duckdb_views() where not internal order by 1"
-            )[1]
-        ]
-        typer.echo(f"\nViews: {', '.join(names)}. Ask with --sql.")
-
-
 def printable(value: Any) -> str:
     """A value for a terminal: text from the web must not move the cursor or change colours."""
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
 
 
-def report(
-    work: Annotated[str, typer.Argument(help="A work folder.")],
-    out: Annotated[
-        str | None, typer.Option(help="File for the page (default: report.html in the folder)")
-    ] = None,
-) -> None:
-    """One HTML page that shows what is in a work folder; it needs no network."""
-    from jobs.report import write_report
-
-    typer.echo(f"Report: {write_report(work, out)}")
-
-
 def register(app: typer.Typer) -> None:
-    for command in (extract, dedup, decontaminate, repos, graph, order, inspect, report):
+    for command in (extract, dedup, decontaminate, repos, graph, order):
         app.command()(command)

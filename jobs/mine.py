@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from corpus import mining, storage
+from corpus.annotations import Annotation, plain_prefix, read_annotations
 from corpus.errors import LodeError
 from corpus.extract import PAGE
 from corpus.mining import Collect, Examples, Place, Rule, Spread, Statistics, Sums
@@ -39,6 +40,7 @@ ROOMS = (
     "filters/scorer.py",
     "jobs/mine.py",
 )
+ANNOTATIONS = "annotations.toml"  # in a work folder: what `lode review` writes
 CALIBRATION_BANDS = 10
 # How far a round's cut follows the valley between the two heaps of evidence. With all of it the loop stands still after
 # a round or two; with nothing of it, what lies on the slope draws more of its kind in and the net widens for ever.
@@ -56,16 +58,21 @@ class Round:
 
 
 def mine(work: Work, pages: Stage, section: MineSection, seed: int, name: str = "mined") -> Stage:
-    """Run the loop and file the collected pages under `mined/`."""
+    """Run the loop and file the collected pages under `mined/`.
+
+    A decision that counts from the next round on (`lode review` writes such) makes a loop go on that would have ended.
+    """
     targets = section.targets
     seeds = {target: seed_stage(work, target, found.seeds, seed) for target, found in targets.items()}
     keys = {target: seed_keys(stage) for target, stage in seeds.items()}
-    said = annotations(section)
+    said = annotations(work, section)
     pool: Stage | None = None
     last_models: Stage | None = None
     before: list[Round] = []
     history: list[dict[str, Any]] = []
-    for number in range(1, section.max_rounds + 1):
+    stopped = ""
+    while not stopped:
+        number = len(before) + 1
         at = f"mining/round-{number}"
         rules = rules_of(section, said, number, before[-1].statistics if before else None)
         found = examples(work, f"{at}/examples", pages, seeds, keys, rules, before, section, seed)
@@ -80,11 +87,17 @@ def mine(work: Work, pages: Stage, section: MineSection, seed: int, name: str = 
         last_models = models
         history.append(seen.manifest["round"])
         shares = [entry["already_collected"] for entry in seen.manifest["round"].values()]
+        if any(found.round == number + 1 for found in said):
+            continue
         if number > 1 and min(shares) >= section.stop_share:
             stopped = f"at least {section.stop_share:.0%} of round {number} was collected before"
-            break
-    else:
-        stopped = f"the limit of {section.max_rounds} rounds"
+        elif number >= section.max_rounds:
+            stopped = f"the limit of {section.max_rounds} rounds"
+    if waiting := [found for found in said if found.round > len(before)]:
+        work.progress.say(
+            f"{len(waiting)} annotations count from round {min(found.round for found in waiting)} on, which was not "
+            f"reached: the loop ended after {len(before)} ({stopped})."
+        )
     return collect(work, name, pages, before, section, keys, seed, {"rounds": history, "stopped": stopped})
 
 
@@ -95,27 +108,35 @@ def drop_model(last: Stage | None, models: Stage) -> None:
         storage.remove(storage.join(last.folder, f"{target}.bin"))
 
 
-def annotations(section: MineSection) -> list[mining.Annotation]:
-    """What a person said about paths: in the recipe, from round one on, and in the file of annotations."""
+def annotations(work: Work, section: MineSection) -> list[Annotation]:
+    """What a person said about paths: in the recipe, from round one on, and in the file of annotations, which is that
+    of the work folder unless the recipe names another."""
     found = [
-        mining.Annotation(target, mining.plain_prefix(prefix), decision)
+        Annotation(target, plain_prefix(prefix), decision)
         for target, about in section.targets.items()
         for decision, prefixes in (("accept", about.accept), ("reject", about.reject))
         for prefix in prefixes
     ]
-    if section.annotations:
-        for annotation in mining.read_annotations(section.annotations):
-            if annotation.target not in section.targets:
-                raise LodeError(
-                    f"{section.annotations}: the target {annotation.target!r} is not mined for; there are "
-                    f"{', '.join(section.targets)}."
-                )
-            found.append(annotation)
-    return found
+    file = section.annotations
+    if file is None:
+        own = work.path(ANNOTATIONS)
+        fs, inside = storage.filesystem(own)
+        if not fs.exists(inside):
+            return found
+        file = own
+    read = [said for said in read_annotations(file) if said.decision != "skip"]
+    if section.annotations is None:
+        work.progress.say(f"{len(read)} decisions about paths are read from {file}.")
+    for said in read:
+        if said.target not in section.targets:
+            raise LodeError(
+                f"{file}: the target {said.target!r} is not mined for; there are {', '.join(section.targets)}."
+            )
+    return found + read
 
 
 def rules_of(
-    section: MineSection, said: list[mining.Annotation], number: int, last: Stage | None
+    section: MineSection, said: list[Annotation], number: int, last: Stage | None
 ) -> tuple[Rule, ...]:
     """The rules that a round begins with: annotations up to it, and the paths that the last round's statistics accept.
 

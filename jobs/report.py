@@ -5,32 +5,59 @@ escaped by the template, and characters that would show nothing or turn the text
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from corpus import storage
 from corpus.errors import LodeError
-from jobs import report_corpus
+from jobs import report_corpus, report_duplicates, report_mining, report_repositories, report_shards
 from jobs.charts import cut, short, visible
-from jobs.report_facts import Facts
+from jobs.report_facts import Facts, Section
 from jobs.report_training import training
 
-SECTIONS: dict[str, Callable[[Facts], dict[str, Any] | None]] = {
-    "funnel": report_corpus.funnel,
-    "tokens": report_corpus.tokens,
-    "languages": report_corpus.languages,
-    "domains": report_corpus.domains,
-    "mining": report_corpus.mining,
-    "duplicates": report_corpus.duplicates,
-    "contamination": report_corpus.contamination,
-    "repositories": report_corpus.repositories,
-    "packing": report_corpus.packing,
-    "training": training,
-    "samples": report_corpus.samples,
-    "made": report_corpus.made,
-}
+
+@dataclass(frozen=True)
+class Part:
+    """A section: its name in the contents, its heading, and what gathers it; `report_parts.html` shows it."""
+
+    title: str
+    heading: str
+    gather: Callable[[Facts], Section]
+
+
+# A file whose end is whole and whose middle is not, or a manifest in which something else stands than Lode writes.
+WRONG = (LodeError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+WRONG += (jinja2.TemplateError,)
+
+# In the order of the page; a group stands together in the contents.
+PARTS: list[dict[str, Part]] = [
+    {
+        "funnel": Part("Funnel", "What came in, what stayed, and why the rest went", report_corpus.funnel),
+        "documents": Part("Documents", "Length and quality of documents", report_corpus.documents),
+        "languages": Part("Languages", "Languages", report_corpus.languages),
+        "domains": Part("Domains", "Domains", report_corpus.domains),
+        "licences": Part("Licences", "Licences", report_corpus.licences),
+    },
+    {
+        "mining": Part("Mining", "Mining rounds", report_mining.mining),
+        "duplicates": Part("Duplicates", "Duplicates", report_duplicates.duplicates),
+        "contamination": Part("Decontamination", "Decontamination", report_corpus.contamination),
+        "repositories": Part("Repositories", "Repositories", report_repositories.repositories),
+    },
+    {
+        "tokens": Part("Mixture", "Tokens of each source", report_shards.tokens),
+        "packing": Part("Packing", "Packing", report_shards.packing),
+        "training": Part("Training", "Training", training),
+    },
+    {
+        "samples": Part("Samples", "A few documents", report_corpus.samples),
+        "made": Part("Provenance", "How it was made", report_corpus.made),
+    },
+]
 
 
 def write_report(work: str, out: str | None = None) -> str:
@@ -49,18 +76,40 @@ def write_report(work: str, out: str | None = None) -> str:
 def render(work: str) -> str:
     """The page as text."""
     facts = Facts(work)
-    values: dict[str, Any] = {}
+    jinja = environment()
+    macros = jinja.get_template("report_parts.html").module
     problems = facts.rows("FROM problems")
-    for name, gather in SECTIONS.items():
-        try:
-            values[name] = gather(facts)
-        except LodeError as error:  # a file whose end is whole and whose middle is not
-            values[name] = None
-            problems.append({"file": f"section {name}", "problem": str(error)})
     recipe = recipe_name(work)
-    values |= {"recipe": recipe, "name": recipe or work.rstrip("/").rpartition("/")[2]}
-    values |= {"figures": figures(facts, values), "problems": problems}
-    return environment().get_template("report.html").render(values)
+    values: dict[str, Any] = {}
+    sections, contents = [], []
+    for group in PARTS:
+        shown = []
+        for name, part in group.items():
+            try:
+                values[name] = part.gather(facts)
+                if values[name] is None:
+                    continue
+                values[name]["recipe"] = recipe or "RECIPE"
+                body = getattr(macros, name)(values[name])
+            except WRONG as error:
+                values[name] = None
+                problems.append({"file": f"section {name}", "problem": reason(error)})
+                body = Markup('<p class="warn">This part can not be shown: {}</p>').format(
+                    visible(cut(reason(error), 300))
+                )
+            sections.append({"id": name, "heading": part.heading, "body": body})
+            shown.append((name, part.title))
+        contents.append(shown)
+    page: dict[str, Any] = {"name": recipe or work.rstrip("/").rpartition("/")[2]}
+    page |= {"figures": figures(facts, values), "problems": problems, "sections": sections}
+    page["contents"] = [group for group in contents if group]
+    return jinja.get_template("report.html").render(page)
+
+
+def reason(error: Exception) -> str:
+    if isinstance(error, LodeError):
+        return str(error)
+    return f"a manifest or a column holds something unexpected ({type(error).__name__}: {error})"
 
 
 def environment() -> jinja2.Environment:
@@ -80,6 +129,7 @@ def environment() -> jinja2.Environment:
         "seconds": seconds,
         "cut": cut,
         "width": width,
+        "stage": stage_name,
     }
     found.filters["bytes"] = byte_size
     return found
@@ -87,6 +137,10 @@ def environment() -> jinja2.Environment:
 
 def count(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
+
+
+def many(number: int, noun: str) -> str:
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def percent(value: float | None, digits: int = 0) -> str:
@@ -113,16 +167,23 @@ def seconds(value: float | None) -> str:
 
 
 def byte_size(value: float | None) -> str:
+    if value is None:
+        return "–"
     for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if value and value >= limit:
-            return f"{value / limit:.3g} {unit}"
-    return count(value) + " B"
+            return f"{value / limit:.3g}\u00a0{unit}"
+    return count(value) + "\u00a0B"
 
 
 def width(part: float | None, whole: float | None) -> str:
     """A bar's length for `style`."""
     share = min(1.0, max(0.0, (part or 0) / whole)) if whole else 0.0
-    return f"width:{100 * share:.2f}%"
+    return f"width:{max(100 * share, 0.01 if share else 0):.2f}%"
+
+
+def stage_name(value: str) -> str:
+    """A stage's name for people; one command writes its stage into the folder itself."""
+    return "this folder" if value in (".", "") else cut(value, 60)
 
 
 def recipe_name(work: str) -> str | None:
@@ -135,22 +196,22 @@ def recipe_name(work: str) -> str | None:
 def figures(facts: Facts, values: dict[str, Any]) -> list[tuple[str, str, str]]:
     """The numbers on top: (what, how many, a word more)."""
     found: list[tuple[str, str, str]] = []
-    for group in (values["funnel"] or {}).get("groups", []):
+    for group in (values.get("funnel") or {}).get("groups", []):
         if group["documents"]:
             first, last = group["stages"][0], group["stages"][-1]
             found.append(
                 (f"{group['unit']} read", count(first["rows_in"]), f"{count(last['rows_out'])} of them kept")
             )
-    if part := values["repositories"]:
+    if part := values.get("repositories"):
         found.append(
             ("repositories", count(part["count"]), f"{count(part['edges'])} dependencies between their files")
         )
-    if part := values["packing"]:
+    if part := values.get("packing"):
         found.append(
             ("tokens packed", short(part["tokens"]), f"{count(part['sequences'])} × {count(part['length'])}")
         )
-    if part := values["training"]:
-        if part["parameters"]:
+    if part := values.get("training"):
+        if all(isinstance(part[name], int | float) for name in ("parameters", "active")):
             found.append(
                 ("parameters", short(part["parameters"]), f"{short(part['active'])} active for a token")
             )
@@ -167,4 +228,4 @@ def figures(facts: Facts, values: dict[str, Any]) -> list[tuple[str, str, str]]:
                 )
             )
     total = sum(row["wall_seconds"] or 0 for row in facts.stages.values())
-    return [*found, ("work", seconds(total), f"in {len(facts.stages)} stages")] if total else found
+    return [*found, ("work", seconds(total), f"in {many(len(facts.stages), 'stage')}")] if total else found

@@ -1,17 +1,26 @@
 """The report's parts on the corpus: each asks `Facts` and returns what the template shows, or None for nothing."""
 
-import difflib
 import json
-import re
 from typing import Any
 
-from corpus.inspect import literal
-from jobs.charts import cut
-from jobs.report_facts import Facts, shards_stage
+from corpus.inspect import literal, quoted
+from jobs.charts import cut, histogram, visible
+from jobs.report_facts import Facts, Section
 
 EXCERPT = 1_500  # characters of a sample
-PAIR = 1_200  # characters of each of two near-duplicates
-Section = dict[str, Any] | None
+SOURCES = 6  # in a histogram; the others are one
+STAGES = 200  # in the account
+SETTINGS = 80  # of a stage
+DOMAINS = 20
+LICENCES = 16
+CHECKED = 6  # stages of decontamination
+# Columns that say how good a document was found, and what they are called.
+SCORES = {
+    "quality": "learned quality of code",
+    "syntax": "share of the code that parses",
+    "language_score": "certainty of the language",
+    "score": "mining score",
+}
 
 
 def funnel(facts: Facts) -> Section:
@@ -28,7 +37,9 @@ def funnel(facts: Facts) -> Section:
     after = [
         name
         for name, row in facts.stages.items()
-        if name not in inside and row["inputs"] and not name.startswith(("mining/", "crawl/"))
+        if name not in inside
+        and (row["inputs"] or row["unit"] == "windows")
+        and not name.startswith(("mining/", "crawl/"))
     ]
     if after:
         groups.append(group_of(facts, "From documents to sequences and a model", after, documents=False))
@@ -37,12 +48,14 @@ def funnel(facts: Facts) -> Section:
 
 def group_of(facts: Facts, title: str, stages: list[str], documents: bool) -> dict[str, Any]:
     rows = []
-    for name in stages:
+    for name in stages[:STAGES]:
         row = facts.stages[name]
         reasons = sorted(row["dropped"].items(), key=lambda item: (-item[1], item[0]))
         # A stage that makes something else than rows of its input (a tokenizer, a model) has no bar.
         bar = documents or row["unit"] == "windows"
-        rows.append({**row, "reasons": reasons[:8], "others": sum(n for _, n in reasons[8:]), "bar": bar})
+        more = reasons[8:]
+        others = [(f"{len(more)} other reasons", sum(number for _, number in more))] if more else []
+        rows.append({**row, "reasons": [*reasons[:8], *others], "bar": bar})
     most = max((row["rows_in"] or 0 for row in rows if row["bar"]), default=0)
     return {
         "title": title,
@@ -63,31 +76,97 @@ def times(facts: Facts) -> list[tuple[str, float]]:
     return sorted(spent.items(), key=lambda item: (-item[1], item[0]))[:16]
 
 
-def tokens(facts: Facts) -> Section:
-    """What the mixture asked of each source, and what was packed of it."""
-    stage = shards_stage(facts)
-    mixture = facts.manifests.get(stage or "", {}).get("mixture") or {}
-    packed = {row["source"]: row for row in facts.answer("tokens_per_source") if row["stage"] == stage}
-    middle = {row["source"]: row for row in facts.answer("fim") if row["stage"] == stage}
-    asked = (facts.manifests.get(stage or "", {}).get("shards") or {}).get("fim_rate") or {}
-    weights = {source: entry.get("weight") or 0 for source, entry in mixture.items()}
-    rows = [
-        {
-            "source": source,
-            "available": mixture.get(source, {}).get("tokens"),
-            "epochs": mixture.get(source, {}).get("epochs"),
-            "wanted": weights.get(source, 0) / sum(weights.values()) if sum(weights.values()) else None,
-            "tokens": packed.get(source, {}).get("tokens", 0),
-            "share": packed.get(source, {}).get("share", 0.0),
-            "documents": packed.get(source, {}).get("documents", 0),
-            "fim_rate": asked.get(source, 0.0),
-            "fim_windows": middle.get(source, {}).get("windows", 0),
-            "fim_share": middle.get(source, {}).get("share", 0.0),
-        }
-        for source in sorted({*mixture, *packed})
-    ]
-    rows.sort(key=lambda row: (-row["tokens"], row["source"]))
-    return {"rows": rows, "total": sum(row["tokens"] for row in rows)} if rows else None
+def documents(facts: Facts) -> Section:
+    """How long documents are, in characters and in tokens, and how they were scored."""
+    rows = facts.rows(
+        """
+        SELECT coalesce(target, source, 'unknown') AS source, count(*) AS documents, sum(characters)::BIGINT AS chars,
+               quantile_disc(characters, [0.1, 0.5, 0.9]) AS parts, max(characters) AS longest
+        FROM corpus GROUP BY ALL ORDER BY documents DESC, source
+        """
+    )
+    if not rows:
+        return None
+    drawn = [row["source"] for row in rows[:SOURCES]]
+    charts = [
+        lengths("Length of documents, in characters", "characters", drawn, facts.rows(
+            """
+            SELECT coalesce(target, source, 'unknown') AS source,
+                   floor(2 * log2(greatest(characters, 1)))::INTEGER AS bin, count(*) AS documents
+            FROM corpus GROUP BY ALL ORDER BY ALL
+            """)),
+        lengths("Length of documents, in tokens of the shards", "tokens", drawn, facts.rows(
+            """
+            WITH whole AS (
+                SELECT source, id, sum(length) AS tokens FROM shard_documents
+                WHERE id IS NOT NULL AND coalesce(epoch, 0) = 0 GROUP BY source, id
+            )
+            SELECT source, floor(2 * log2(greatest(tokens, 1)))::INTEGER AS bin, count(*) AS documents
+            FROM whole GROUP BY ALL ORDER BY ALL
+            """)),
+        lengths("Formulas on a page that has any", "formulas", drawn, facts.rows(
+            """
+            SELECT coalesce(target, source, 'unknown') AS source, floor(log2(formulas))::INTEGER AS bin,
+                   count(*) AS documents
+            FROM corpus WHERE formulas > 0 GROUP BY ALL ORDER BY ALL
+            """), 1),
+        *scores(facts),
+    ]  # fmt: skip
+    return {
+        "rows": rows[:20],
+        "more": len(rows[20:]),
+        "total": sum(row["documents"] for row in rows),
+        "chars": sum(row["chars"] or 0 for row in rows),
+        "charts": [chart for chart in charts if chart],
+    }
+
+
+def lengths(title: str, unit: str, drawn: list[str], counts: list[dict[str, Any]], doubling: int = 2) -> Any:
+    """So many bins to each doubling, as shares of a source's documents: a small source has a shape, too."""
+    series: dict[str, dict[int, int]] = {}
+    for row in counts:
+        name = row["source"] if row["source"] in drawn else "others"
+        bins = series.setdefault(name, {})
+        bins[row["bin"]] = bins.get(row["bin"], 0) + row["documents"]
+    ordered = [name for name in [*drawn, "others"] if name in series]
+    shares = {
+        name: [
+            (2 ** (bin / doubling), 2 ** ((bin + 1) / doubling), many / sum(series[name].values()))
+            for bin, many in bins
+        ]
+        for name in ordered
+        if (bins := sorted(series[name].items()))
+    }
+    return histogram(title, shares, unit, "share of the source's documents", log=True)
+
+
+def scores(facts: Facts) -> list[Any]:
+    """A histogram of each score that documents carry, at the last stage that gave it."""
+    has = [name for name in SCORES if name in facts.columns("documents")]
+    if not has:
+        return []
+    scored = {
+        row["stage"]: row
+        for row in facts.rows(
+            f"SELECT stage, {', '.join(f'count({quoted(name)}) AS {quoted(name)}' for name in has)} "
+            "FROM documents GROUP BY stage"
+        )
+    }
+    charts = []
+    for name in has:
+        stages = [stage for stage in facts.stages if scored.get(stage, {}).get(name)]
+        if not stages:
+            continue
+        bins = facts.rows(
+            f"""
+            SELECT floor(greatest(0, least({quoted(name)}, 0.999999)) * 40)::INTEGER AS bin, count(*) AS documents
+            FROM documents WHERE stage = {literal(stages[-1])} AND {quoted(name)} IS NOT NULL GROUP BY ALL ORDER BY ALL
+            """
+        )
+        title = f"{SCORES[name].capitalize()}, of {stages[-1]}"
+        found = [(row["bin"] / 40, (row["bin"] + 1) / 40, row["documents"]) for row in bins]
+        charts.append(histogram(title, {"documents": found}, SCORES[name], "documents", log=False))
+    return charts
 
 
 def languages(facts: Facts) -> Section:
@@ -97,113 +176,53 @@ def languages(facts: Facts) -> Section:
         if rows:
             total = sum(row["chars"] for row in rows)
             rest = {
-                "documents": sum(r["documents"] for r in rows[10:]),
-                "chars": sum(r["chars"] for r in rows[10:]),
+                "documents": sum(r["documents"] for r in rows[12:]),
+                "chars": sum(r["chars"] for r in rows[12:]),
             }
             kinds.append(
-                {"title": title, "rows": rows[:10], "total": total, "rest": rest, "others": len(rows[10:])}
+                {"title": title, "rows": rows[:12], "total": total, "rest": rest, "others": len(rows[12:])}
             )
     return {"kinds": kinds} if kinds else None
 
 
 def domains(facts: Facts) -> Section:
     rows = facts.answer("domains")
-    formulas = {row["target"]: row for row in facts.answer("formulas")}
-    return {"rows": rows[:15], "count": len(rows), "formulas": formulas} if rows else None
+    formulas = {row["target"]: row for row in facts.answer("formulas")[:12]}
+    return {"rows": rows[:DOMAINS], "count": len(rows), "formulas": formulas} if rows else None
 
 
-def mining(facts: Facts) -> Section:
-    rounds = facts.answer("mining_rounds")
-    if not rounds:
-        return None
-    accepted = facts.rows(
-        "SELECT target, path, max(pages) AS pages, arg_max(share, round) AS share, min(round) AS round "
-        "FROM paths WHERE accepted GROUP BY target, path ORDER BY target, round, path"
+def licences(facts: Facts) -> Section:
+    """Bytes of files by licence, of those read and of those that stay."""
+    held = facts.rows(
+        "SELECT stage FROM documents WHERE path IS NOT NULL AND repository IS NOT NULL GROUP BY stage "
+        "HAVING count(licence) > 0"
     )
-    targets = {
-        target: {
-            "rounds": [row for row in rounds if row["target"] == target],
-            "paths": [row for row in accepted if row["target"] == target][:40],
-            "accepted": sum(row["target"] == target for row in accepted),
-        }
-        for target in dict.fromkeys(row["target"] for row in rounds)
-    }
-    return {"targets": targets, "stopped": next((row["stopped"] for row in rounds if row["stopped"]), None)}
-
-
-def duplicates(facts: Facts) -> Section:
-    sizes = facts.answer("duplicates")
-    found = []
-    for stage in dict.fromkeys(row["stage"] for row in sizes):
-        rows = [row for row in sizes if row["stage"] == stage]
-        lost = facts.rows(
-            f"SELECT reason, count(*) AS lost FROM clusters WHERE stage = {literal(stage)} "
-            "GROUP BY reason ORDER BY lost DESC, reason"
-        )
-        pairs = facts.rows(
-            f"SELECT id, winner, jaccard FROM clusters WHERE stage = {literal(stage)} AND id <> winner "
-            "ORDER BY id LIMIT 6"
-        )
-        is_repository = facts.manifests.get(stage, {}).get("parameters", {}).get("unit") == "repository"
-        found.append(
-            {
-                "stage": stage,
-                "sizes": rows[:12],
-                "most": max(row["clusters"] for row in rows),
-                "clusters": sum(row["clusters"] for row in rows),
-                "lost": lost,
-                "unit": "repositories" if is_repository else "documents",
-                "names": pairs if is_repository else [],
-                "pair": None if is_repository else example_pair(facts, stage),
-            }
-        )
-    return {"stages": found} if found else None
-
-
-def example_pair(facts: Facts, stage: str) -> Section:
-    """Two near-duplicates that differ, side by side: the first by its id among those of a readable length."""
-    before = facts.stages.get(stage, {}).get("inputs") or []
-    if not before:
+    stages = [stage for stage in facts.stages if {"stage": stage} in held]
+    if not stages:
         return None
-    pairs = facts.rows(
+    first, last = stages[0], stages[-1]
+    rows = facts.rows(
         f"""
-        WITH pair AS (
-            SELECT id, min(winner) AS winner FROM clusters
-            WHERE stage = {literal(stage)} AND reason = 'near_duplicate' GROUP BY id ORDER BY id LIMIT 200
-        )
-        SELECT coalesce(a.url, a.path, a.id) AS left_name, coalesce(b.url, b.path, b.id) AS right_name,
-               left(a.text, 20000) AS left_text, left(b.text, 20000) AS right_text
-        FROM pair JOIN documents a ON a.id = pair.id AND a.stage = {literal(before[0])}
-                  JOIN documents b ON b.id = pair.winner AND b.stage = {literal(stage)}
-        WHERE a.text <> b.text ORDER BY length(a.text) NOT BETWEEN 300 AND 3000, pair.id LIMIT 1
+        SELECT left(licence, 200) AS licence, count(*) FILTER (stage = {literal(first)}) AS files,
+               (sum(size) FILTER (stage = {literal(first)}))::BIGINT AS bytes,
+               count(*) FILTER (stage = {literal(last)}) AS files_kept,
+               (sum(size) FILTER (stage = {literal(last)}))::BIGINT AS bytes_kept
+        FROM documents WHERE stage IN ({literal(first)}, {literal(last)})
+        GROUP BY ALL ORDER BY bytes_kept DESC NULLS LAST, files_kept DESC, licence NULLS LAST
         """
     )
-    if not pairs:
-        return None
-    (pair,) = pairs
-    left, right = differences(pair["left_text"], pair["right_text"])
-    return pair | {"left": left, "right": right}
-
-
-def differences(left: str, right: str) -> tuple[list[tuple[bool, str]], list[tuple[bool, str]]]:
-    """Both texts around their first difference, in pieces that say whether they differ."""
-    same = next(
-        (k for k, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
-    )
-    start = max(0, left.rfind("\n", 0, max(0, same - 300)) + 1) if same > 600 else 0
-    ours, theirs = (re.findall(r"\w+|\s+|[^\w\s]", text[start : start + PAIR]) for text in (left, right))
-    pieces: tuple[list[tuple[bool, str]], list[tuple[bool, str]]] = ([], [])
-    if start:
-        for side in pieces:
-            side.append((False, "… "))
-    for kind, a, b, c, d in difflib.SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
-        for side, words in ((pieces[0], ours[a:b]), (pieces[1], theirs[c:d])):
-            if words:
-                side.append((kind != "equal", "".join(words)))
-    for side, text in zip(pieces, (left, right), strict=True):
-        if len(text) > start + PAIR:
-            side.append((False, " …"))
-    return pieces
+    return {
+        "rows": rows[:LICENCES],
+        "more": len(rows[LICENCES:]),
+        "rest": {
+            key: sum(row[key] or 0 for row in rows[LICENCES:])
+            for key in ("files", "bytes", "files_kept", "bytes_kept")
+        },
+        "total": sum(row["bytes_kept"] or 0 for row in rows),
+        "most": max((row["bytes_kept"] or 0 for row in rows), default=0),
+        "first": first,
+        "last": last,
+    }
 
 
 def contamination(facts: Facts) -> Section:
@@ -214,109 +233,82 @@ def contamination(facts: Facts) -> Section:
             "items": facts.manifests[name]["benchmark_items"],
             "benchmarks": facts.manifests[name].get("parameters", {}).get("benchmarks", []),
             "too_short": facts.manifests[name].get("texts_too_short", 0),
-            "most": facts.manifests[name].get("found_most", []),
-            "sets": facts.manifests[name].get("benchmarks", {}),
+            "most": facts.manifests[name].get("found_most", [])[:12],
+            "sets": dict(list(facts.manifests[name].get("benchmarks", {}).items())[:40]),
+            "more_sets": max(0, len(facts.manifests[name].get("benchmarks", {})) - 40),
             # Of a text of ten words or fewer all is found or nothing: that says little of where it came from.
             "found": facts.rows(
-                "SELECT coalesce(url, path, id) AS name, benchmark || '#' || item AS item, coverage, excerpt "
+                "SELECT left(coalesce(url, path, id), 300) AS name, left(benchmark || '#' || item, 300) AS item, "
+                "coverage, left(excerpt, 400) AS excerpt "
                 f"FROM contamination WHERE stage = {literal(name)} AND item_ngrams > 1 "
-                "QUALIFY row_number() OVER (PARTITION BY benchmark, item ORDER BY coverage DESC, name, field) = 1 "
-                "ORDER BY coverage DESC, benchmark, item LIMIT 8"
+                "QUALIFY row_number() OVER (PARTITION BY benchmark, contamination.item "
+                "ORDER BY coverage DESC, coalesce(url, path, id), field) = 1 "
+                "ORDER BY coverage DESC, benchmark, contamination.item LIMIT 8"
             ),
         }
-        for name in checked
+        for name in checked[:CHECKED]
     ]
-    return {"stages": rows} if rows else None
-
-
-def repositories(facts: Facts) -> Section:
-    orders = facts.answer("orders")
-    if not orders:
-        return None
-    kinds = facts.rows("SELECT kind, count(*) AS edges FROM edges GROUP BY kind ORDER BY edges DESC, kind")
-    unparsed = facts.rows(
-        "SELECT u.reason, count(*) AS files FROM (SELECT unnest(unparsed) AS u FROM repositories) "
-        "GROUP BY 1 ORDER BY 2 DESC, 1"
-    )
-    return {
-        "orders": orders,
-        "count": sum(row["repositories"] for row in orders),
-        "files": sum(row["files"] or 0 for row in orders),
-        "edges": sum(row["edges"] or 0 for row in orders),
-        "kinds": kinds[:8],
-        "unparsed": unparsed[:8],
-        "largest": facts.answer("repositories")[:12],
-        **drops_of_repositories(facts),
-    }
-
-
-def drops_of_repositories(facts: Facts) -> dict[str, Any]:
-    """Files and dependencies that repositories lost, of those of which something stays, by reason."""
-    alive = "FROM accounts WHERE decision <> 'dropped'"
-    (total,) = facts.rows(
-        "SELECT count(*) AS repositories, sum(files)::BIGINT AS files, sum(kept)::BIGINT AS kept, "
-        "sum(edges)::BIGINT AS edges, sum(edges_lost)::BIGINT AS edges_lost, sum(stubs)::BIGINT AS stubs, "
-        f"count(*) FILTER (edges_lost > 0) AS with_losses {alive}"
-    )
-    reasons = facts.rows(
-        "SELECT d.stage, d.reason, sum(d.files)::BIGINT AS files, sum(d.bytes)::BIGINT AS bytes, "
-        f"sum(d.edges_lost)::BIGINT AS edges_lost FROM (SELECT unnest(dropped) AS d {alive}) "
-        "GROUP BY ALL ORDER BY files DESC, d.stage, d.reason"
-    )
-    return {
-        "whole": total if total["files"] else None,
-        "reasons": reasons[:12],
-        "more_reasons": len(reasons[12:]),
-    }
-
-
-def packing(facts: Facts) -> Section:
-    stage = shards_stage(facts)
-    rows = [row for row in facts.answer("packing") if row["stage"] == stage]
-    if not rows:
-        return None
-    (row,) = rows
-    lost = facts.rows(
-        f"SELECT coalesce(sum(TRY_CAST(split_part(detail, ' ', 1) AS BIGINT)), 0) AS tokens, count(*) AS windows "
-        f"FROM dropped WHERE stage = {literal(stage or '')} AND reason = 'remainder'"
-    )[0]
-    inside = row["tokens_of_documents"] or 0
-    whole = row["tokens"] + lost["tokens"]
-    return {
-        "stage": stage,
-        "sequences": row["sequences"],
-        "length": row["sequence_length"],
-        "tokens": row["tokens"],
-        "pieces": row["pieces_per_sequence"],
-        "windows": row["windows_completed"],
-        "parts": [("placed", inside), ("padding", row["tokens"] - inside), ("remainder", lost["tokens"])],
-        "whole": whole,
-        "efficiency": inside / whole if whole else None,
-        "lost_windows": lost["windows"],
-        "dropped": facts.stages.get(stage or "", {}).get("dropped", {}),
-    }
+    return {"stages": rows, "more": checked[CHECKED:]} if rows else None
 
 
 def samples(facts: Facts) -> Section:
-    rows = facts.answer("samples")
-    sources = list(dict.fromkeys(row["source"] for row in rows))[:12]
-    found = {source: [row for row in rows if row["source"] == source] for source in sources}
-    return {"sources": found, "excerpt": EXCERPT} if rows else None
+    """Of each source two documents drawn by their ids, and one with formulas."""
+    chosen = facts.rows(
+        """
+        SELECT coalesce(target, source, 'unknown') AS source, stage, min(id, 2) AS ids,
+               min(id) FILTER (formulas > 0) AS with_formulas, count(*) AS documents
+        FROM corpus GROUP BY ALL ORDER BY source, stage
+        """
+    )
+    sources: dict[str, list[dict[str, Any]]] = {}
+    for row in chosen[:12]:
+        ids = list(dict.fromkeys([*filter(None, [row["with_formulas"]]), *(row["ids"] or [])]))
+        texts = facts.texts(ids, row["stage"], EXCERPT)
+        for name in ids:
+            if name in texts:
+                shown = visible(texts[name]["text"])[: 2 * EXCERPT]
+                sources.setdefault(row["source"], []).append(texts[name] | {"text": shown})
+    return {"sources": sources, "excerpt": EXCERPT, "more": len(chosen[12:])} if sources else None
 
 
 def made(facts: Facts) -> Section:
-    """Versions, the engine, every stage's account, and the command that makes it again."""
+    """Versions, the engine, every stage's account and parameters, and the command that makes it again."""
     rows = list(facts.stages.values())
+    shown = [row for row in rows if not row["stage"].startswith("mining/round-")]
     return {
-        "versions": sorted({row["lode"] for row in rows if row["lode"]}),
-        "engines": sorted({row["engine"] for row in rows if row["engine"]}),
-        "stages": rows[:200],
-        "parameters": {
-            row["stage"]: cut(
-                json.dumps(facts.manifests[row["stage"]].get("parameters"), ensure_ascii=False, indent=1),
-                2_000,
-            )
-            for row in rows[:200]
-            if not row["stage"].startswith("mining/")
-        },
+        "versions": sorted({row["lode"] for row in rows if row["lode"]})[:8],
+        "engines": sorted({row["engine"] for row in rows if row["engine"]})[:8],
+        "started": min((row["started"] for row in rows if row["started"]), default=None),
+        "seconds": sum(row["wall_seconds"] or 0 for row in rows),
+        "stages": rows[:STAGES],
+        "more": len(rows[STAGES:]),
+        "steps": [
+            row
+            | {
+                "says": parameters_of(facts.manifests[row["stage"]].get("parameters")),
+                "code": row["code"],
+            }
+            for row in shown[:60]
+        ],
+        "more_steps": len(shown[60:]),
     }
+
+
+def parameters_of(parameters: Any) -> list[tuple[str, str]]:
+    """A stage's parameters, one a line with its path: `prose.c4.min_num_sentences`, `5`."""
+    found: list[tuple[str, Any]] = []
+
+    def add(path: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                add(f"{cut(path, 100)}.{key}" if path else str(key), inner)
+        else:
+            found.append((path, value))
+
+    if isinstance(parameters, dict) and parameters:
+        add("", parameters)
+    told = [
+        (cut(path, 100), cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 200))
+        for path, value in found[:SETTINGS]
+    ]
+    return [*told, ("…", f"{len(found) - SETTINGS:,} more")] if len(found) > SETTINGS else told

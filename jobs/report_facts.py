@@ -5,6 +5,10 @@ from typing import Any
 
 from corpus import inspect
 
+Section = (
+    dict[str, Any] | None
+)  # what the template shows of a part of the report; None where there is nothing
+
 
 class Facts:
     """A work folder to ask: SQL over its views, and the manifests by stage, in the order in which they started."""
@@ -23,6 +27,24 @@ class Facts:
     def answer(self, question: str) -> list[dict[str, Any]]:
         """The answer to one of the questions in `corpus/sql/`."""
         return self._dicts(inspect.statistic(self.connection, question))
+
+    def columns(self, view: str) -> list[str]:
+        return [row["column_name"] for row in self.rows(f"DESCRIBE {view}")]
+
+    def texts(self, ids: list[str], stage: str, most: int = 20_000) -> dict[str, dict[str, Any]]:
+        """The beginnings of a stage's documents by id, with their name and length in characters."""
+        found = {}
+        for name in dict.fromkeys(ids):
+            # One at a time: DuckDB leaves the texts of the others unread for an equality, but not for a list.
+            rows = self.rows(
+                f"""
+                SELECT id, left(coalesce(url, path, repository, id), 300) AS name, left(text, {most}) AS text,
+                       characters AS chars
+                FROM documents WHERE stage = {inspect.literal(stage)} AND id = {inspect.literal(name)} LIMIT 1
+                """
+            )
+            found |= {row["id"]: row for row in rows}
+        return found
 
     @staticmethod
     def _dicts(result: tuple[list[str], list[tuple[Any, ...]]]) -> list[dict[str, Any]]:

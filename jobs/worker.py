@@ -23,6 +23,8 @@ from corpus.errors import LodeError
 from corpus.schema import DROPPED, Transform
 
 ROW_GROUP_BYTES = 32 << 20
+# Documents, and scores of them. A question pays for each row group anew; sequences are read at random places.
+DOCUMENT_GROUP_ROWS = 1 << 13
 RESULT = pa.schema([("error", pa.string())])
 SAVED = pa.schema(
     [("path", pa.string()), ("name", pa.string()), ("rows", pa.int64()), ("error", pa.string())]
@@ -118,16 +120,23 @@ def write_part(
     schema: pa.Schema,
     stands_for: Callable[[pa.RecordBatch], list[int]] = one_each,
 ) -> Counts:
-    """Write judged batches as a part and its dropped rows; return the counts. Memory: one row group."""
+    """Write judged batches as a part and its dropped rows; return the counts. Memory: one row group.
+
+    Documents are written with the `characters` of their text, so that no question has to read all text for them.
+    """
     counts = Counts()
+    written = with_characters(schema)
     kept_path = storage.join(folder, part_name(part))
     dropped_path = storage.join(folder, "dropped", part_name(part))
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(storage.atomic_write(kept_path))
-        wide = not {"text", "tokens"}.isdisjoint(schema.names)
-        rows = storage.ROW_GROUP_ROWS if wide else SAVED_GROUP_ROWS
-        groups = RowGroups(stack.enter_context(storage.parquet_writer(kept, schema)), rows)
-        dropped_writer = None
+        rows, keys = SAVED_GROUP_ROWS, 0
+        if "tokens" in schema.names:
+            rows = storage.ROW_GROUP_ROWS
+        elif "text" in schema.names or {"id", "url"} <= set(schema.names):
+            rows = keys = DOCUMENT_GROUP_ROWS
+        groups = RowGroups(stack.enter_context(storage.parquet_writer(kept, written, keys)), rows)
+        dropped: RowGroups | None = None
         for batch in batches:
             reasons = batch.column("reason")
             stays = reasons.is_null()
@@ -135,7 +144,7 @@ def write_part(
             if reasons.null_count < batch.num_rows:
                 keeps, leaves = keeps.filter(stays), batch.filter(pc.invert(stays))
             if keeps.num_rows:
-                groups.add(keeps)
+                groups.add(counted_characters(keeps, written))
                 counts.rows_out += sum(stands_for(keeps))
                 counts.rows_written += keeps.num_rows
                 if "tokens" in schema.names:
@@ -143,17 +152,39 @@ def write_part(
                 if "text" in schema.names:
                     counts.bytes += pc.sum(pc.binary_length(keeps.column("text"))).as_py() or 0
             if leaves.num_rows:
-                if dropped_writer is None:
+                if dropped is None:
                     file = stack.enter_context(storage.atomic_write(dropped_path))
-                    dropped_writer = stack.enter_context(storage.parquet_writer(file, DROPPED))
-                dropped_writer.write_batch(dropped_rows(leaves))
+                    writer = stack.enter_context(storage.parquet_writer(file, DROPPED))
+                    dropped = RowGroups(writer, SAVED_GROUP_ROWS)
+                dropped.add(dropped_rows(leaves))
                 for reason, count in zip(
                     leaves.column("reason").to_pylist(), stands_for(leaves), strict=True
                 ):
                     counts.dropped[reason] += count
         groups.flush()
+        if dropped is not None:
+            dropped.flush()
     counts.rows_in = counts.rows_out + sum(counts.dropped.values())
     return counts
+
+
+def with_characters(schema: pa.Schema) -> pa.Schema:
+    """The columns of a part: of documents (not of tables of others, nor of windows) also `characters`."""
+    names = set(schema.names)
+    if not {"id", "text", "source"} <= names or names & {"characters", "tokens"}:
+        return schema
+    return schema.append(pa.field("characters", pa.int64()))
+
+
+def counted_characters(batch: pa.RecordBatch, written: pa.Schema) -> pa.RecordBatch:
+    """`batch` with the columns `written`, its `characters` counted anew: the stage may have changed the text."""
+    place = written.get_field_index("characters")
+    is_document = {"text", "source"} <= set(batch.schema.names)
+    if not is_document or place < 0 or not pa.types.is_integer(written.types[place]):
+        return batch
+    characters = pc.utf8_length(batch.column("text")).cast(written.types[place])
+    columns = [*batch.columns[:place], characters, *batch.columns[place + 1 :]]
+    return pa.RecordBatch.from_arrays(columns, schema=written)
 
 
 def dropped_rows(batch: pa.RecordBatch) -> pa.RecordBatch:

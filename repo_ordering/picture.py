@@ -15,6 +15,8 @@ MOST_POINTS = 300  # on the circle; beyond, files are drawn as their folders
 RADIUS = 420.0
 LABEL_ROOM = 190.0
 LABEL_CHARS = 34
+LARGE = 17.0  # height of letters in a picture that a page shows beside other things
+SAMPLES = 6  # colours of samples, taken in turn
 BUNDLING = 0.85  # 0: straight lines, 1: all along the folders
 KINDS = ("import", "symbol", "test", "header", "cross")
 STYLE = """
@@ -28,8 +30,12 @@ text { fill: var(--ink); } .pale { fill: var(--pale); } .ring { fill: none; stro
 """
 
 
-def graph_svg(graph: Graph, name: str) -> str:
-    """The picture, complete and without scripts; names from the repository are escaped."""
+def graph_svg(graph: Graph, name: str, samples: Sequence[Sequence[str]] | None = None) -> str:
+    """The picture, complete and without scripts; names from the repository are escaped.
+
+    With `samples`, the files of each in the order in which they are written, it is for a page with a heading and
+    style of its own: each file has its place in the order, and a dot of class `sample1` ... `sample6` for its sample.
+    """
     kinds: dict[tuple[str, str], Counter[str]] = {}
     group = _grouped(graph)
     for edge in graph.edges:
@@ -44,15 +50,18 @@ def graph_svg(graph: Graph, name: str) -> str:
     collapsed = sum(group[path] != path for path in linked)
     said = f"{len(graph.files)} files ({alone} without dependencies), {len(graph.pairs())} dependencies"
     said += f"; {collapsed} files are drawn as their folders" if collapsed else ""
+    top = 70 if samples is None else 0
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size:.0f} {size + 70:.0f}" role="img" '
-        f'aria-label="{_escaped(f"Dependencies of {name}: {said}")}">',
-        f"<style>{STYLE}</style>",
-        f'<text x="20" y="34" font-size="22" font-weight="600">{_escaped(_short(name, 80))}</text>',
-        f'<text x="20" y="58" font-size="14" class="pale">{_escaped(said)}</text>',
-        f'<g transform="translate({size / 2:.0f} {size / 2 + 70:.0f})">',
-        *_rings(shown, angles),
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size:.0f} {size + top:.0f}" role="img" '
+        f'aria-label="{_escaped(f"Dependencies of {_short(name, 80)}: {said}")}">'
     ]
+    if samples is None:
+        parts += [
+            f"<style>{STYLE}</style>",
+            f'<text x="20" y="34" font-size="22" font-weight="600">{_escaped(_short(name, 80))}</text>',
+            f'<text x="20" y="58" font-size="14" class="pale">{_escaped(said)}</text>',
+        ]
+    parts += [f'<g transform="translate({size / 2:.0f} {size / 2 + top:.0f})">', *_rings(shown, angles)]
     for (source, target), found in sorted(kinds.items()):
         kind = max(KINDS, key=lambda kind: (found[kind], -KINDS.index(kind)))
         title = f"{source} → {target}: {', '.join(k for k in KINDS if found[k])}"
@@ -60,10 +69,11 @@ def graph_svg(graph: Graph, name: str) -> str:
             f'<path class="edge" stroke="var(--{kind})" stroke-width="{1 + math.log2(found.total()) / 2:.1f}" '
             f'd="{_curve(_way(source, target, angles))}"><title>{_escaped(title)}</title></path>'
         )
-    height = min(11.0, 2 * math.pi * RADIUS / max(len(shown), 1) * 0.9)
+    height = min(LARGE if samples else 11.0, 2 * math.pi * RADIUS / max(len(shown), 1) * 0.9)
+    places = _places(samples or [])
     for point in shown:
-        parts.append(_label(point, angles[point], height))
-    parts += ["</g>", *_legend(kinds, size), "</svg>"]
+        parts.append(_label(point, angles[point], height, *places.get(point, (0, 0))))
+    parts += ["</g>", *_legend(kinds, size, LARGE if samples else 14), "</svg>"]
     return "\n".join(parts) + "\n"
 
 
@@ -167,26 +177,41 @@ def _rings(points: Sequence[str], angles: dict[str, float]) -> list[str]:
     return parts
 
 
-def _label(point: str, angle: float, height: float) -> str:
+def _places(samples: Sequence[Sequence[str]]) -> dict[str, tuple[int, int]]:
+    """Of each file its place in the order, and the colour of its sample, both from 1 on."""
+    numbered = [(path, k % SAMPLES + 1) for k, sample in enumerate(samples) for path in sample]
+    return {path: (place, colour) for place, (path, colour) in enumerate(numbered, 1)}
+
+
+def _label(point: str, angle: float, height: float, place: int = 0, colour: int = 0) -> str:
     degrees = math.degrees(angle) - 90
     left = math.pi < angle % (2 * math.pi)
-    turn = f"rotate({degrees:.2f}) translate({RADIUS + 14:.0f} 0)" + (" rotate(180)" if left else "")
+    away = RADIUS + (19 if place else 14)
+    turn = f"rotate({degrees:.2f}) translate({away:.0f} 0)" + (" rotate(180)" if left else "")
     anchor = ' text-anchor="end"' if left else ""
     name = point.rstrip("/").rpartition("/")[2] + ("/" if point.endswith("/") else "")
+    shown = _escaped(_short(name, LABEL_CHARS))
+    dot = ""
+    if place:
+        shown = _escaped(_short(name, int(LABEL_ROOM / height / 0.6) - 5))
+        number = f'<tspan class="place">{place}</tspan>'
+        shown = f"{shown} {number}" if left else f"{number} {shown}"
+        x, y = ((RADIUS + 7) * f(angle) for f in (math.sin, math.cos))
+        dot = f'<circle class="sample{colour}" cx="{x:.1f}" cy="{-y:.1f}" r="6"/>'
     return (
-        f'<text transform="{turn}" font-size="{height:.1f}" dy=".32em"{anchor}>'
-        f"{_escaped(_short(name, LABEL_CHARS))}<title>{_escaped(point)}</title></text>"
+        f'{dot}<text transform="{turn}" font-size="{height:.1f}" dy=".32em"{anchor}>'
+        f"{shown}<title>{_escaped(point)}</title></text>"
     )
 
 
-def _legend(kinds: dict[tuple[str, str], Counter[str]], size: float) -> list[str]:
+def _legend(kinds: dict[tuple[str, str], Counter[str]], size: float, height: float) -> list[str]:
     total = sum(kinds.values(), Counter())
     parts = []
     for i, kind in enumerate(kind for kind in KINDS if total[kind]):
-        y = 34 + 20 * i
+        y = 34 + 1.4 * height * i
         parts.append(
-            f'<path d="M{size - 170:.0f},{y - 5} h26" stroke="var(--{kind})" stroke-width="4"/>'
-            f'<text x="{size - 136:.0f}" y="{y}" font-size="14">{kind} '
+            f'<path d="M{size - 170:.0f},{y - 5:.0f} h26" stroke="var(--{kind})" stroke-width="4"/>'
+            f'<text x="{size - 136:.0f}" y="{y:.0f}" font-size="{height:.0f}">{kind} '
             f'<tspan class="pale">{total[kind]:,}</tspan></text>'
         )
     return parts

@@ -6,6 +6,8 @@ import pathlib
 import pytest
 from hypothesis import settings
 
+from tests.browser import browser, open_page  # noqa: F401
+
 # No test depends on timing; CI draws the same examples every time, a developer's machine new ones.
 settings.register_profile("lode", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("lode")

@@ -11,6 +11,6 @@ SELECT
     sum(size)::BIGINT AS bytes,
     count(*) FILTER (kept) AS files_kept,
     coalesce(sum(size) FILTER (kept), 0)::BIGINT AS bytes_kept
-FROM (SELECT *, id NOT IN (SELECT id FROM dropped WHERE id IS NOT NULL) AS kept FROM files)
+FROM (SELECT *, id NOT IN (SELECT id FROM dropped WHERE id IS NOT NULL AND path IS NOT NULL) AS kept FROM files)
 GROUP BY ALL
 ORDER BY bytes DESC NULLS LAST, language, licence;

@@ -1,13 +1,25 @@
 -- How full are the packed sequences, how many documents share one, and how many are cut?
+WITH spans AS (
+    SELECT
+        stage,
+        file,
+        row,
+        sum(length) AS tokens,
+        coalesce(sum(length) FILTER (id IS NOT NULL), 0) AS of_documents,
+        count(id) AS pieces,
+        count(*) FILTER ("offset" > 0) AS cuts
+    FROM shard_documents
+    GROUP BY ALL
+)
 SELECT
     stage,
     count(*) AS sequences,
-    sum(len(tokens))::BIGINT AS tokens,
-    max(len(tokens)) AS sequence_length,
-    coalesce(sum(list_sum([d.length FOR d IN documents IF d.id IS NOT NULL])), 0)::BIGINT AS tokens_of_documents,
-    avg(len([d FOR d IN documents IF d.id IS NOT NULL])) AS pieces_per_sequence,
-    sum(completed)::BIGINT AS windows_completed,
-    sum(len([d FOR d IN documents IF d.offset > 0]))::BIGINT AS cuts
-FROM shards
+    sum(tokens)::BIGINT AS tokens,
+    max(tokens)::BIGINT AS sequence_length,
+    sum(of_documents)::BIGINT AS tokens_of_documents,
+    avg(pieces) AS pieces_per_sequence,
+    (SELECT sum(completed) FROM shards WHERE shards.stage = spans.stage)::BIGINT AS windows_completed,
+    sum(cuts)::BIGINT AS cuts
+FROM spans
 GROUP BY stage
 ORDER BY stage;

@@ -1,7 +1,10 @@
 -- What does a document of each source look like? (Two of each, drawn by their ids, and one with formulas.)
-SELECT coalesce(target, source) AS source, id, coalesce(url, path, repository) AS name, length(text) AS chars,
+WITH drawn AS (
+    SELECT unnest(min(id, 2) || coalesce(min(id, 1) FILTER (formulas > 0), [])) AS id
+    FROM corpus GROUP BY coalesce(target, source)
+)
+SELECT coalesce(target, source) AS source, id, coalesce(url, path, repository) AS name, characters AS chars,
        formulas, left(text, 1500) AS text
 FROM corpus
-QUALIFY row_number() OVER (PARTITION BY coalesce(target, source) ORDER BY id) <= 2
-     OR (formulas > 0 AND row_number() OVER (PARTITION BY coalesce(target, source), formulas > 0 ORDER BY id) = 1)
+WHERE id IN (SELECT id FROM drawn)
 ORDER BY source, formulas > 0 DESC NULLS LAST, id;

@@ -337,3 +337,33 @@ def test_literals_and_names_come_back_as_they_were(text):
     found = duckdb.sql(f"SELECT {inspect.literal(text)} AS {inspect.quoted('c' + text)}")
     assert found.fetchall() == [(text,)]
     assert found.columns == ["c" + text]
+
+
+def test_a_stage_that_lost_its_manifest_is_named_and_shown(tmp_path):
+    work = TinyWork(tmp_path).build()
+    (work / "mined" / "_lode.json").unlink()
+    connection = open_work(str(work))
+    assert [file for (file,) in connection.execute("SELECT file FROM problems").fetchall()] == ["mined"]
+    assert connection.execute("SELECT count(*) FROM documents WHERE stage = 'mined'").fetchone() != (0,)
+
+
+def test_manifests_that_nobody_can_read_and_columns_without_a_name_are_problems(tmp_path):
+    work = tmp_path / "work"
+    TinyWork(work).build()
+    deep, looped, *_ = sorted(work.rglob("_lode.json"))
+    deep.write_text("[" * 100_000 + "]" * 100_000)
+    looped.unlink()
+    looped.symlink_to(looped)
+    part = next(work.rglob("part-*.parquet"))
+    table = pa.table({"id": ["x"], "zzzz": ["y"]})
+    pq.write_table(table, part)
+    part.write_bytes(part.read_bytes().replace(b"zzzz", b"\xff\xfe\xff\xfe"))
+    connection = open_work(str(work))
+    named = {file for (file,) in query(connection, "SELECT file FROM problems")[1]}
+    assert {str(deep.relative_to(work)), str(part.relative_to(work))} <= named
+
+
+def test_a_run_that_has_only_its_curves_is_shown(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "tokens": 8, "loss": 2.5}\n')
+    connection = open_work(str(tmp_path))
+    assert query(connection, "SELECT step, loss FROM training")[1] == [(1, 2.5)]

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus import mining
-from corpus.errors import LodeError
 from corpus.mining import (
     EDGE,
     Evidence,
@@ -19,10 +18,8 @@ from corpus.mining import (
     levels,
     logit,
     path_prefixes,
-    plain_prefix,
     precision_cut,
     rank_cut,
-    read_annotations,
     url_key,
     valley,
     writing,
@@ -45,15 +42,6 @@ def test_prefixes_are_the_host_and_the_folders_of_a_page():
         "docs.site.org/a",
     ]
     assert levels(None, None) == []
-
-
-def test_a_prefix_is_written_as_pages_are():
-    assert (
-        plain_prefix("https://Site.org:443/questions/")
-        == "site.org/questions"
-        == plain_prefix("site.org/questions")
-    )
-    assert plain_prefix("site.org/") == "site.org"
 
 
 def test_a_rule_collects_by_score_then_path_then_seed():
@@ -93,45 +81,6 @@ def test_paths_are_accepted_in_domains_above_ten_percent_and_not_twice():
     assert accept_paths(rows, "math", 0.1, 0.66, 5) == ["good.org/q"]
     assert accept_paths(rows, "math", 0.0, 0.66, 5) == ["big.org/q", "good.org/q"]
     assert accept_paths(rows, "code", 0.1, 0.66, 5) == []
-
-
-def annotations(tmp_path, text):
-    path = tmp_path / "annotations.toml"
-    path.write_text(text)
-    return str(path)
-
-
-def test_annotations_are_read(tmp_path):
-    path = annotations(
-        tmp_path,
-        '[[path]]\ntarget = "math"\nprefix = "https://MathOverflow.net/questions/"\ndecision = "accept"\nround = 2\n'
-        'note = "seen by me"\n[[path]]\ntarget = "math"\nprefix = "mathoverflow.net/users"\ndecision = "reject"\n',
-    )
-    assert read_annotations(path) == [
-        mining.Annotation("math", "mathoverflow.net/questions", "accept", 2),
-        mining.Annotation("math", "mathoverflow.net/users", "reject", 1),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("[[path", "not TOML"),
-        ('[[paths]]\ntarget = "m"', "'paths' is not known"),
-        ('[[path]]\ntarget = "m"\nprefix = "a.org"', "number 1: decision is missing"),
-        ('[[path]]\ntarget = "m"\nprefix = "a.org"\ndecision = "yes"', "accept or reject"),
-        ('[[path]]\ntarget = "m"\nprefix = "a.org"\ndecision = "accept"\nround = 0', "a whole number from 1"),
-        ('[[path]]\ntarget = "m"\nprefix = "a.org"\ndecision = "accept"\nwhy = "x"', "'why' is not known"),
-    ],
-)
-def test_faulty_annotations_are_a_sentence(tmp_path, text, said):
-    with pytest.raises(LodeError, match=said):
-        read_annotations(annotations(tmp_path, text))
-
-
-def test_missing_annotations_are_a_sentence(tmp_path):
-    with pytest.raises(LodeError, match="no such file of annotations"):
-        read_annotations(str(tmp_path / "none.toml"))
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_help_reads_like_a_table_of_contents():
     commands = (
         "quickstart run extract mine classify dedup decontaminate repos graph order tokenizer pack inspect"
     )
-    for command in f"{commands} report train generate evaluate export import".split():
+    for command in f"{commands} report review train generate evaluate export import".split():
         assert f" {command} " in done.stdout
 
 

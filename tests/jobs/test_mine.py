@@ -256,6 +256,30 @@ def test_an_annotation_reruns_from_the_round_it_touches(spark, finished, pages, 
     assert everything(work) == everything(finished)
 
 
+def test_a_loop_that_ended_goes_on_for_a_decision_about_its_last_round(
+    spark, finished, pages, seeds, tmp_path
+):
+    """The file that a review leaves in the work folder is read without being named."""
+    work = tmp_path / "work"
+    shutil.copytree(finished, work)
+    last = len(manifest(work, "mined")["rounds"])
+    (work / "annotations.toml").write_text(
+        f'[[path]]\ntarget = "{MATH}"\nprefix = "other0.example"\ndecision = "accept"\nround = {last + 1}\n'
+        f'[[path]]\ntarget = "{MATH}"\nprefix = "other1.example"\ndecision = "skip"\nround = {last + 1}\n'
+        f'[[path]]\ntarget = "{MATH}"\nprefix = "math2.example"\ndecision = "reject"\nround = {last + 9}\n'
+    )
+    before = times(work)
+    found = run(spark, work, pages, section_of(seeds))
+    after = times(work)
+    assert not [name for name in before if before[name] != after[name] and name != "mined"]
+    assert len(manifest(work, "mined")["rounds"]) == last + 1
+    positives = rows_of(str(work / f"mining/round-{last + 1}/examples"))
+    assert [row for row in positives if "other0.example" in (row.get("url") or "")]
+    assert len([row for row in found if row["domain"] == "other0.example"]) == 10
+    # A decision for a round that is not reached changes nothing.
+    assert [row for row in found if row["domain"] == "math2.example"]
+
+
 def test_reject_beats_accept_and_the_nearest_prefix_decides(spark, pages, seeds, tmp_path):
     targets = {
         MATH: {
@@ -314,7 +338,7 @@ def test_the_loop_says_why_it_stopped(spark, finished, pages, seeds, tmp_path):
             '[[path]]\ntarget = "physics"\nprefix = "a.org"\ndecision = "accept"\n',
             "'physics' is not mined for",
         ),
-        ('[[path]]\ntarget = "mathematics"\nprefix = "a.org"\ndecision = "maybe"\n', "accept or reject"),
+        ('[[path]]\ntarget = "mathematics"\nprefix = "a.org"\ndecision = "maybe"\n', "accept, reject, skip"),
     ],
 )
 def test_wrong_annotations_are_one_sentence(spark, pages, seeds, tmp_path, content, said):

@@ -2,6 +2,7 @@
 
 import errno
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -37,7 +38,56 @@ def test_every_row_is_kept_or_dropped_in_order(tmp_path_factory, verdicts):
 
 def test_sparse_batches_become_few_row_groups(tmp_path):
     write_part(str(tmp_path), 0, judged([None if i % 10 == 0 else "a" for i in range(6000)]), SCHEMA)
-    assert pq.ParquetFile(tmp_path / "part-00000.parquet").num_row_groups == 2
+    assert pq.ParquetFile(tmp_path / "part-00000.parquet").num_row_groups == 1
+    long = [{"id": str(i), "text": "x" * (1 << 20), "reason": None, "detail": None} for i in range(70)]
+    write_part(
+        str(tmp_path), 1, (pa.RecordBatch.from_pylist([row], with_verdict(SCHEMA)) for row in long), SCHEMA
+    )
+    assert pq.ParquetFile(tmp_path / "part-00001.parquet").num_row_groups == 3
+
+
+def test_characters_are_counted_in_the_type_that_is_there(tmp_path):
+    """A stage may have changed a text; a column of that name which holds something else is nobody's to change."""
+    row = dict.fromkeys(DOCUMENT.names, "é🙂") | {"reason": None, "detail": None}
+    for part, kind, value, counted in (
+        (0, None, None, 2), (1, pa.int32(), 7, 2), (2, pa.int64(), None, 2), (3, pa.string(), "seven", "seven")
+    ):  # fmt: skip
+        schema = DOCUMENT if kind is None else pa.schema([("characters", kind), *DOCUMENT])
+        rows = [row | {"characters": value}, row | {"text": None, "characters": value}]
+        write_part(
+            str(tmp_path), part, iter([pa.RecordBatch.from_pylist(rows, with_verdict(schema))]), schema
+        )
+        table = pq.read_table(tmp_path / f"part-{part:05d}.parquet")
+        assert table["characters"].to_pylist() == [counted, None if kind != pa.string() else "seven"]
+        assert table.schema.field("characters").type == (kind or pa.int64())
+        assert table.drop_columns("characters").schema.names == DOCUMENT.names
+
+
+def test_documents_are_found_by_id_and_url(tmp_path):
+    """Each row group of documents carries Bloom filters, as DuckDB sees them; tables of numbers do not."""
+    rows = [
+        dict.fromkeys(DOCUMENT.names) | {"id": f"i{k}", "text": "t", "url": f"u{k}"} for k in range(10_000)
+    ]
+    batches = pa.Table.from_pylist(rows, with_verdict(DOCUMENT)).to_batches(max_chunksize=256)
+    write_part(str(tmp_path), 0, iter(batches), DOCUMENT)
+    path = tmp_path / "part-00000.parquet"
+    found = duckdb.sql(
+        f"SELECT path_in_schema, count(*), count(bloom_filter_offset) FROM parquet_metadata('{path}') GROUP BY ALL"
+    ).fetchall()
+    groups = pq.ParquetFile(path).num_row_groups
+    assert groups == 2
+    assert {row for row in found if row[2]} == {("id", groups, groups), ("url", groups, groups)}
+    for key in (0, 5_000, 9_999):
+        assert duckdb.sql(f"SELECT url FROM '{path}' WHERE id = 'i{key}'").fetchall() == [(f"u{key}",)]
+    probe = duckdb.sql(
+        f"SELECT bool_or(NOT bloom_filter_excludes) FROM parquet_bloom_probe('{path}', 'id', 'absent')"
+    )
+    assert probe.fetchall() == [(False,)]
+
+
+def test_only_documents_get_characters(tmp_path):
+    write_part(str(tmp_path), 0, judged([None]), SCHEMA)
+    assert pq.read_schema(tmp_path / "part-00000.parquet").names == ["id", "text"]
 
 
 def test_a_failed_task_leaves_no_part(tmp_path):
