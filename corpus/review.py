@@ -70,13 +70,16 @@ class Review:
         """Each target with its pages, those collected, and domains by the more-than-10-% rule."""
         return self.rows(
             """
-            SELECT target, any_value(t.pages) AS pages, any_value(t.collected) AS collected,
+            SELECT d.target, coalesce(any_value(t.pages), sum(d.pages)) AS pages,
+                   coalesce(any_value(t.collected), sum(d.collected)) AS collected,
                    count(d.domain) AS domains, count(d.domain) FILTER (d.share > ?) AS domains_over_share
-            FROM (SELECT target, pages, collected FROM statistics WHERE round = ? AND kind = 'total') t
-            LEFT JOIN (SELECT target, domain, share FROM domains WHERE round = ?) d USING (target)
-            GROUP BY target ORDER BY target
+            FROM (SELECT DISTINCT target FROM statistics WHERE round = ?) every
+            JOIN domains d ON d.target = every.target AND d.round = ?
+            LEFT JOIN (SELECT target, pages, collected FROM statistics WHERE round = ? AND kind = 'total') t
+                ON t.target = d.target
+            GROUP BY d.target ORDER BY d.target
             """,
-            self.domain_share, self.round, self.round,
+            self.domain_share, self.round, self.round, self.round,
         )  # fmt: skip
 
     def domains(self, target: str, search: str = "") -> list[dict[str, Any]]:

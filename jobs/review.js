@@ -33,7 +33,7 @@ async function ask(path, body) {
     throw new Error("The server has ended: start lode review again. What you decided is in the file.");
   }
   const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error);
+  if (!answer.ok) throw Object.assign(new Error(found.error), { status: answer.status });
   return found;
 }
 
@@ -63,7 +63,8 @@ const decided = (prefix) => facts.decisions.find((one) => one.target === target 
 // What is listed
 
 async function fill() {
-  const wanted = view, search = $("search").value.trim().toLowerCase();
+  const call = (fill.calls = (fill.calls ?? 0) + 1); // an answer that comes after a later question is late
+  const search = $("search").value.trim().toLowerCase();
   const fits = (one) => one.prefix.toLowerCase().includes(search);
   let found;
   if (view === "suggested") {
@@ -86,7 +87,7 @@ async function fill() {
       if (open?.more) found.push({ prefix: "", why: `${number(open.more)} smaller paths are not listed`, level: 2 });
     }
   }
-  if (wanted !== view) return;
+  if (call !== fill.calls) return;
   const before = items[chosen]?.prefix;
   items = found.filter((one) => one.prefix || one.why);
   draw();
@@ -197,12 +198,24 @@ function page(one) {
 
 // Deciding
 
-const decide = failing(async (decision, stay = false) => {
+// One after the other: a key that is pressed while a decision is on its way is about what comes after it.
+let deciding = Promise.resolve();
+const decide = (decision, stay) => (deciding = deciding.then(() => decideOne(decision, stay)));
+const decideOne = failing(async (decision, stay = false) => {
   const one = items[chosen];
   if (!one?.prefix) return;
   const before = decided(one.prefix);
   const note = $("note").value;
-  take(await ask("decide", { target, prefix: one.prefix, decision: decision || null, note, was: before?.decision ?? null }));
+  try {
+    take(await ask("decide", { target, prefix: one.prefix, decision: decision || null, note, was: before?.decision ?? null }));
+  } catch (error) {
+    if (error.status === 409) {
+      // Somebody else decided: show what is in the file now.
+      take(await ask("start"));
+      await fill();
+    }
+    throw error;
+  }
   const verb = { accept: "Accepted", reject: "Rejected", skip: "Skipped" }[decision] ?? "Cleared";
   say(`${verb} ${one.prefix}`);
   mark(one.prefix);
@@ -213,7 +226,8 @@ const decide = failing(async (decision, stay = false) => {
   } else detail(one);
 });
 
-const undo = failing(async () => {
+const undo = () => (deciding = deciding.then(undoOne));
+const undoOne = failing(async () => {
   const found = await ask("undo", {});
   take(found);
   const [where, prefix] = found.changed;
@@ -317,6 +331,7 @@ for (const button of document.querySelectorAll("[data-decision]")) button.addEve
 
 failing(async () => {
   facts = await ask("start");
+  if (!facts.targets.length) throw new Error("No domain of this round has a collected page: there is nothing to decide.");
   $("what").textContent = visible(`round ${facts.round} of ${facts.work}${facts.reviewer ? ` · ${facts.reviewer}` : ""}`, LONGEST);
   $("next").textContent = visible(`Decisions are in ${facts.file}. ${facts.next_step}`, 1000);
   $("target").replaceChildren(...facts.targets.map((one) => new Option(visible(one.target, LONGEST), one.target)));

@@ -117,7 +117,8 @@ class Session:
         self.review, self.path, self.reviewer = review, path, reviewer
         self.conflicts: list[Conflict] = []
         self.annotations: dict[tuple[str, str], Annotation] = {}
-        self._undo: list[tuple[tuple[str, str], Annotation | None]] = []
+        # Places, what stood there before, and what this session wrote there.
+        self._undo: list[tuple[tuple[str, str], Annotation | None, Annotation | None]] = []
         self._lock = threading.Lock()
         self._suggestions: dict[str, list[dict[str, Any]]] = {}
         with self._file():
@@ -172,7 +173,7 @@ class Session:
             # It is said about this round's result, and so counts from the next one on.
             after = replace(wanted, round=self.review.round + 1, note=note[:NOTE], reviewer=self.reviewer)
             self._set(wanted.place, after if decision else None)
-            self._undo.append((wanted.place, before))
+            self._undo.append((wanted.place, before, self.annotations.get(wanted.place)))
             self.conflicts = [one for one in self.conflicts if (one.target, one.prefix) != wanted.place]
         return self.state() | {"changed": list(wanted.place)}
 
@@ -181,8 +182,14 @@ class Session:
         with self._file():
             if not self._undo:
                 raise Refused(HTTPStatus.CONFLICT, "There is nothing to undo.")
-            place, before = self._undo.pop()
+            place, before, written = self._undo[-1]
+            if self.annotations.get(place) != written:
+                self._undo.pop()
+                raise Refused(
+                    HTTPStatus.CONFLICT, f"{place[1]} has been decided elsewhere since; it stays as it is."
+                )
             self._set(place, before)
+            self._undo.pop()
         return self.state() | {"changed": list(place)}
 
     def _set(self, place: tuple[str, str], value: Annotation | None) -> None:
@@ -282,8 +289,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _where(self) -> tuple[str, dict[str, str]]:
         """The path below the token, and the query."""
-        parts = urlsplit(self.path)
-        _, token, *rest = parts.path.split("/", 2)
+        try:
+            parts = urlsplit(self.path)
+            _, token, *rest = parts.path.split("/", 2)
+        except ValueError:
+            raise Refused(HTTPStatus.NOT_FOUND, "There is nothing here.") from None
         if not rest or not hmac.compare_digest(token.encode(), self.server.token.encode()):
             raise Refused(HTTPStatus.NOT_FOUND, "There is nothing here.")
         return rest[0], {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -309,11 +319,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Type", "").partition(";")[0] != "application/json":
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "JSON was expected.")
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > BODY:
+        if not length.isdecimal() or len(length) > 9 or int(length) > BODY:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {BODY:,} bytes were expected.")
         try:
             asked = json.loads(self.rfile.read(int(length)))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Refused(HTTPStatus.BAD_REQUEST, "JSON was expected.") from None
         session = self.server.session
         if path == "api/undo":

@@ -7,12 +7,14 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import tomllib
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -337,6 +339,34 @@ def test_two_sessions_on_one_file_lose_nothing(folder):
     assert len(read_annotations(path)) == 30
 
 
+def test_undo_leaves_what_somebody_else_decided_since(server):
+    path = server.session.path
+    decide(server, "good.example", "accept")
+    write_annotations(path, [Annotation("math", "good.example", "reject", 3, "", "ben")])
+    status, found = ask(server, "api/undo", "POST", {})
+    assert status == 409 and "decided elsewhere" in found["error"]
+    assert [a.decision for a in read_annotations(path)] == ["reject"]
+
+
+def test_requests_that_are_none_are_refused_without_a_traceback(server, capfd):
+    for line in (b"GET * HTTP/1.1", b"GET foo HTTP/1.1", b"GET http://[x/ HTTP/1.1"):
+        with socket.create_connection(("127.0.0.1", server.server_port), 10) as raw:
+            raw.sendall(line + f"\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
+            assert raw.recv(200).split()[1] == b"404"
+    deep = b"[" * 30_000 + b"]" * 30_000
+    assert ask(server, "api/decide", "POST", deep)[0] == 400
+    assert ask(server, "api/decide", "POST", b"{}", Content_Length="9" * 5000)[0] == 413
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_statistics_without_a_total_are_summed_from_domains(folder):
+    path = folder / "mining/round-2/statistics/part-00000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.filter(pc.not_equal(table["kind"], "total")), path)
+    (target,) = Review(str(folder)).targets()
+    assert (target["pages"], target["collected"]) == (630, 134)
+
+
 def test_a_full_disk_is_said_and_the_file_stays(server, monkeypatch):
     decide(server, "good.example", "accept")
 
@@ -346,9 +376,11 @@ def test_a_full_disk_is_said_and_the_file_stays(server, monkeypatch):
     monkeypatch.setattr("corpus.storage.write_text", full)
     status, found = decide(server, "stray.example", "reject")
     assert status == 507 and "No space left" in found["error"]
+    assert ask(server, "api/undo", "POST", {})[0] != 200
     monkeypatch.undo()
     assert [a.prefix for a in read_annotations(server.session.path)] == ["good.example"]
     assert ask(server, "api/start")[1]["decisions"][0]["prefix"] == "good.example"
+    assert ask(server, "api/undo", "POST", {})[0] == 200 and read_annotations(server.session.path) == []
 
 
 def test_reviewers_files_become_one_and_what_they_do_not_agree_on_is_decided_here(folder):
