@@ -3,3 +3,5 @@
 
 class LodeError(Exception):
     """One clear sentence that names the file, row or setting at fault and says what to do about it."""
+
+    exit_status = 1

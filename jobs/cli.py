@@ -142,7 +142,7 @@ def main() -> None:
         sentence = explain(error)
         if sentence is None:
             sentence = f"{type(error).__name__}: {error} (this is a fault in Lode; --debug shows where)"
-        leave(sentence, 1)
+        leave(sentence, getattr(error, "exit_status", 1))
 
 
 def leave(sentence: str, status: int) -> NoReturn:

@@ -2,8 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +13,7 @@ from jobs.cli_corpus import done, show, work_in
 from jobs.cli_options import Json, Master, Out, Quiet
 
 imports = typer.Typer(
-    help="Token files of other toolkits to a dataset that `lode pack` takes.", no_args_is_help=True
+    help="Models of Hugging Face folders, and token files of other toolkits.", no_args_is_help=True
 )
 
 Tokenizer = Annotated[str, typer.Option(help="The tokenizer.json that they were written with.")]
@@ -29,6 +30,7 @@ class Format(StrEnum):
 class Width(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
+    fp8 = "fp8"
 
 
 def export(
@@ -44,11 +46,16 @@ def export(
             help="hf: the tokenizer.json to go with it. megatron: has BOS and EOS of unpacked documents."
         ),
     ] = None,
-    dtype: Annotated[Width, typer.Option(help="hf: of the weights.")] = Width.float32,
+    dtype: Annotated[
+        Width, typer.Option(help="hf: of the weights; fp8 has a scale for each 128 x 128 block, as V3's.")
+    ] = Width.float32,
+    average: Annotated[bool, typer.Option(help="hf: the running mean of the run's weights.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """A model for `transformers` (DeepseekV3ForCausalLM, MTP weights included), or tokens for Megatron."""
+    """A model for `transformers`, vLLM and SGLang (MTP weights included), or tokens for Megatron."""
+    from jobs.progress import Progress
+
     if format == Format.hf:
         import pathlib
 
@@ -56,10 +63,13 @@ def export(
         from pretrain.hf import export_hf
 
         folder = pathlib.Path(input)
-        export_hf(newest_checkpoint(folder / "checkpoints") or folder, out, tokenizer, dtype=dtype)
+        checkpoint = newest_checkpoint(folder / "checkpoints") or folder
+        with Progress(quiet) as progress:
+            progress.start("export")
+            export_hf(checkpoint, out, tokenizer, dtype=dtype, average=average, show=bytes_done(progress))
+            progress.finish("export", str(checkpoint))
         show({"model": out}, as_json, f"Model: {out}")
         return
-    from jobs.progress import Progress
     from jobs.token_files import export_megatron
 
     with Progress(quiet) as progress:
@@ -74,6 +84,29 @@ def export(
         progress.finish("export", text + (f" (left out: {', '.join(left)})" if left else ""))
     if as_json:
         typer.echo(json.dumps(made, indent=2))
+
+
+def bytes_done(progress: Any) -> Callable[[int, int], None]:
+    """Shows how much of a model is written."""
+    return lambda done, total: progress.update(done, total, done // 1_000_000, "MB", "")
+
+
+@imports.command("hf")
+def import_model(
+    folder: Annotated[str, typer.Argument(help="A model's folder: config.json and safetensors.")],
+    out: Annotated[str, typer.Option(help="Run directory to make, with the model as its checkpoint.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """A model of DeepSeek's or Llama's make, for `lode train --from`, `generate` and `evaluate`."""
+    from jobs.progress import Progress
+    from pretrain.hf import import_hf
+
+    with Progress(quiet) as progress:
+        progress.start("import")
+        checkpoint = import_hf(folder, out, bytes_done(progress))
+        progress.finish("import", folder)
+    show({"checkpoint": str(checkpoint)}, as_json, f"Checkpoint: {checkpoint}")
 
 
 def import_files(

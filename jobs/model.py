@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from corpus import storage
 from corpus.errors import LodeError
+from jobs.cli_model import loss_of
 from jobs.engine import Account, Stage, Work
 from jobs.worker import Counts
 from pretrain.config import TrainingConfig
@@ -25,14 +26,13 @@ def train(work: Work, shards: Stage, heldout: Stage | None, config: TrainingConf
         work.spark.stop()  # training wants the memory and all cores
 
         def show(done: int, total: int, metrics: dict[str, Any]) -> None:
-            note = f"loss {metrics['loss']:.3f}" if "loss" in metrics else ""
-            work.progress.update(done, total, done * config.tokens_per_step, "tokens", note)
+            work.progress.update(done, total, metrics["tokens"], "tokens", loss_of(metrics))
 
         # A set that is too small to fill a sequence can not be measured.
         measured = heldout.folder if heldout and heldout.manifest["rows_written"] else None
         result = run(config, shards.folder, measured, folder, show)
-        sequences = config.steps * config.batch_sequences
-        counts = Counts(sequences, sequences, tokens=config.steps * config.tokens_per_step)
+        sequences = result["tokens"] // config.sequence_length
+        counts = Counts(sequences, sequences, tokens=result["tokens"])
         result = {k: v for k, v in result.items() if k not in ("seconds", "steps_now")}
         headline = f"{config.steps:,} steps, {counts.tokens:,} tokens{headline_of(result)}"
         return Account(counts, "sequences", {"training": result, "headline": headline})

@@ -355,12 +355,20 @@ class PackSection(Section):
 
 
 class TrainSection(Section):
-    """`preset` names the shape (see `pretrain/presets.py`); `model` changes it; the rest is `TrainingConfig`."""
+    """`preset` names the shape (see `pretrain/presets.py`), or `start_from` brings its own; `model` changes it; the
+    rest is `TrainingConfig`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    preset: str
+    preset: str | None = None
+    start_from: str | None = None  # a run, a checkpoint or a Hugging Face folder whose weights to begin with
     model: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _has_a_shape(self) -> "TrainSection":
+        if self.preset is None and self.start_from is None:
+            raise ValueError("name a shape with `preset`, or a model to go on with as `start_from`")
+        return self
 
 
 class Recipe(Section):
@@ -416,16 +424,15 @@ class Recipe(Section):
     def training(self, vocabulary_size: int) -> TrainingConfig:
         """The run that `[train]` describes, for a tokenizer of this size."""
         assert self.train is not None
-        shape = model_preset(self.train.preset).model_dump()
-        shape |= self.train.model | {"vocab_size": vocabulary_size}
-        return TrainingConfig.model_validate(
-            {
-                "sequence_length": self.pack.sequence_length,
-                "seed": self.seed,
-                **(self.train.model_extra or {}),
-            }
-            | {"model": shape}
-        )
+        if self.train.preset:
+            shape = model_preset(self.train.preset, vocab_size=vocabulary_size)
+        else:
+            from pretrain.load import shape_of  # loads torch
+
+            shape = shape_of(str(self.train.start_from))
+        settings = {"sequence_length": self.pack.sequence_length, "seed": self.seed}
+        settings |= {"start_from": self.train.start_from, **(self.train.model_extra or {})}
+        return TrainingConfig.model_validate(settings | {"model": shape.model_dump() | self.train.model})
 
 
 def section_of(kind: type[SectionKind], /, **values: Any) -> SectionKind:
@@ -481,7 +488,7 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
         apply_change(table, change)
     try:
         recipe = Recipe.model_validate(table)
-        if recipe.train:
+        if recipe.train and recipe.train.preset:
             recipe.training(vocabulary_size=1024)
     except ValidationError as error:
         raise LodeError(explain(error, text, where)) from None

@@ -1,15 +1,18 @@
 """Checkpoints: a folder that is there whole or not at all.
 
-`checkpoints/step-00000100/` holds `model.safetensors` (weights and router biases), `optimizer.safetensors`
-(AdamW's moments) and `state.json` (where the run was, its settings, and the sizes of the other two).
-Nothing is pickled, so opening a stranger's checkpoint runs no code.
+`checkpoints/step-00000100/` holds `model.safetensors` (weights and router biases), `optimizer.safetensors` (its
+moments), `average.safetensors` (the running mean of the weights, if one is kept) and `state.json` (where the run was,
+its settings, and the sizes of the others). A model that was imported has no optimizer yet. Nothing is pickled, so
+opening a stranger's checkpoint runs no code.
 """
 
 import json
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from pretrain.config import ModelConfig, TrainingConfig
 from pretrain.errors import TrainingError
@@ -35,31 +39,27 @@ class State:
     shards: dict[str, Any]  # the manifest's `shards` entry: tokenizer and special tokens
     shards_fingerprint: str
     loader: dict[str, Any]  # `Loader.state`: the place in the data
+    spikes: list[Any] = field(default_factory=list)  # `Spikes.state`
 
 
-def save_checkpoint(
-    folder: Path, state: State, model: Transformer, optimizer: torch.optim.Optimizer, keep: int
-) -> Path:
-    """Write `folder/step-*/` atomically, remove all but the newest `keep`, and return its path."""
+@contextmanager
+def new_checkpoint(folder: Path, state: State, keep: int) -> Iterator[Path]:
+    """A folder to write a checkpoint's files into. Where all went well it becomes `folder/step-*/` with `state.json`
+    beside them, and all but the newest `keep` go; otherwise nothing has changed.
+    """
     final = folder / checkpoint_name(state.step)
     partial = folder / f".partial-{final.name}"
-    tensors = {
-        "model.safetensors": {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()},
-        "optimizer.safetensors": _optimizer_tensors(model, optimizer),
-    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in folder.glob(".partial-*"):
             shutil.rmtree(stale)
         partial.mkdir()
-        for name, values in tensors.items():
-            save_file(values, partial / name)
-            _flush(partial / name)
-        sizes = {name: (partial / name).stat().st_size for name in tensors}
-        (partial / "state.json").write_text(
-            json.dumps(asdict(state) | {"files": sizes}, indent=1, sort_keys=True)
-        )
-        _flush(partial / "state.json")
+        yield partial
+        sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
+        about = json.dumps(asdict(state) | {"files": sizes}, indent=1, sort_keys=True)
+        (partial / "state.json").write_text(about)
+        for path in partial.iterdir():
+            _flush(path)
         if final.exists():
             shutil.rmtree(final)
         partial.rename(final)
@@ -67,10 +67,18 @@ def save_checkpoint(
         for old in _candidates(folder)[keep:]:
             shutil.rmtree(old)
     except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
         raise TrainingError(
             f"cannot write the checkpoint {final}: {error}; free some space and run again"
         ) from error
-    return final
+
+
+def save_checkpoint(folder: Path, state: State, files: dict[str, dict[str, Tensor]], keep: int) -> Path:
+    """Write tensors by the name of their file as the checkpoint of `state`; its path."""
+    with new_checkpoint(folder, state, keep) as partial:
+        for name, tensors in files.items():
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial / name)
+    return folder / checkpoint_name(state.step)
 
 
 def checkpoint_name(step: int) -> str:
@@ -94,39 +102,52 @@ def read_state(path: Path) -> State:
     """What a checkpoint says about its run."""
     try:
         fields = json.loads((path / "state.json").read_text())
-        return State(**{name: fields[name] for name in State.__dataclass_fields__})
+        return State(**{name: fields[name] for name in State.__dataclass_fields__ if name in fields})
     except FileNotFoundError:
         raise TrainingError(f"{path} is not a checkpoint: it has no state.json") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{path}/state.json is damaged ({error!r}); use another checkpoint") from None
 
 
-def restore(path: Path, model: Transformer, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Fill a model, and an optimizer built over it, with a checkpoint's values."""
+def read_tensors(path: Path, name: str) -> dict[str, Tensor]:
+    """The tensors of one of a checkpoint's files."""
     try:
-        model.load_state_dict(load_file(path / "model.safetensors"))
-        if optimizer is None:
-            return
-        moments = load_file(path / "optimizer.safetensors")
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise TrainingError(f"the checkpoint {path} cannot be read ({error}); use another one") from None
-    for name, parameter in model.named_parameters():
-        found = {kind: moments[f"{kind}.{name}"] for kind in _MOMENTS if f"{kind}.{name}" in moments}
-        if found:
-            optimizer.state[parameter] = {kind: value.to(parameter.device) for kind, value in found.items()}
+        return load_file(path / name)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{path / name} cannot be read ({error}); use another checkpoint") from None
 
 
-def load_checkpoint(path: Path, compute_dtype: torch.dtype = torch.float32) -> tuple[Transformer, State]:
-    """The model of a checkpoint, on the CPU, and its state."""
-    state = read_state(path)
+def restore(path: Path, model: Transformer, average: bool = False) -> None:
+    """Fill a model with a checkpoint's weights, or with their running mean."""
+    weights = read_tensors(path, "model.safetensors")
+    if average:
+        if not (path / "average.safetensors").exists():
+            raise TrainingError(f"{path} holds no average of the weights; ema_decay keeps one while training")
+        weights |= {k: v for k, v in read_tensors(path, "average.safetensors").items() if k in weights}
     try:
-        config = ModelConfig.model_validate(state.config["model"])
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TrainingError(f"the checkpoint {path} does not fit its settings ({error})") from None
+
+
+def model_config(path: Path, state: State) -> ModelConfig:
+    """The shape of a checkpoint's model."""
+    try:
+        return ModelConfig.model_validate(state.config["model"])
     except (KeyError, TypeError, ValidationError) as error:
         raise TrainingError(
             f"{path}/state.json has no usable model settings ({error}); use another one"
         ) from None
+
+
+def load_checkpoint(
+    path: Path, compute_dtype: torch.dtype = torch.float32, average: bool = False
+) -> tuple[Transformer, State]:
+    """The model of a checkpoint, on the CPU, and its state; `average` takes the running mean of the weights."""
+    state = read_state(path)
+    config = model_config(path, state)
     model = Transformer(config, compute_dtype)
-    restore(path, model)
+    restore(path, model, average)
     return model.eval(), state
 
 
@@ -141,18 +162,6 @@ def check_same_run(path: Path, state: State, config: TrainingConfig, shards_fing
         )
     if state.shards_fingerprint != shards_fingerprint:
         raise TrainingError(f"{path} belongs to a run on other shards; give a new --out or the same shards")
-
-
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
-
-def _optimizer_tensors(model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    return {
-        f"{kind}.{name}": optimizer.state[parameter][kind].cpu().contiguous()
-        for name, parameter in model.named_parameters()
-        for kind in _MOMENTS
-        if kind in optimizer.state.get(parameter, {})
-    }
 
 
 def _candidates(folder: Path) -> list[Path]:

@@ -1,239 +1,197 @@
-"""Models in and out of Hugging Face folders, with the names of DeepSeek's releases.
-
-A sigmoid router makes a `DeepseekV3ForCausalLM`, V2's softmax router a `DeepseekV2ForCausalLM`. MTP modules
-follow the main layers as `model.layers.{L + k}`, embedding and head repeated in each, as in the V3 release.
-"""
+"""Models in and out of Hugging Face folders, a tensor at a time: neither way needs memory for the whole model."""
 
 import json
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from pretrain.checkpoint import load_checkpoint
+from pretrain.blockwise import dequantise, quantise, scale_shape
+from pretrain.checkpoint import State, model_config, new_checkpoint, read_state
 from pretrain.config import ModelConfig
 from pretrain.errors import TrainingError
+from pretrain.hf_names import our_config, released_config, released_names, repeated_names
 from pretrain.model import Transformer
+from pretrain.tensors import Entry, Reader, Show, write_file, write_folder
 
-_TOP = {
-    "embed.weight": "model.embed_tokens.weight",
-    "norm.weight": "model.norm.weight",
-    "head.weight": "lm_head.weight",
-}
-_BLOCK = {
-    "attention_norm.weight": "input_layernorm.weight",
-    "attention.wq.weight": "self_attn.q_proj.weight",
-    "attention.wq_a.weight": "self_attn.q_a_proj.weight",
-    "attention.q_norm.weight": "self_attn.q_a_layernorm.weight",
-    "attention.wq_b.weight": "self_attn.q_b_proj.weight",
-    "attention.wkv_a.weight": "self_attn.kv_a_proj_with_mqa.weight",
-    "attention.kv_norm.weight": "self_attn.kv_a_layernorm.weight",
-    "attention.wkv_b.weight": "self_attn.kv_b_proj.weight",
-    "attention.wo.weight": "self_attn.o_proj.weight",
-    "mlp_norm.weight": "post_attention_layernorm.weight",
-    "mlp.w1.weight": "mlp.gate_proj.weight",
-    "mlp.w2.weight": "mlp.down_proj.weight",
-    "mlp.w3.weight": "mlp.up_proj.weight",
-    "mlp.router.weight": "mlp.gate.weight",
-    "mlp.router.bias": "mlp.gate.e_score_correction_bias",
-    "mlp.shared.w1.weight": "mlp.shared_experts.gate_proj.weight",
-    "mlp.shared.w2.weight": "mlp.shared_experts.down_proj.weight",
-    "mlp.shared.w3.weight": "mlp.shared_experts.up_proj.weight",
-}
-_MTP = {
-    "enorm.weight": "enorm.weight",
-    "hnorm.weight": "hnorm.weight",
-    "eh_proj.weight": "eh_proj.weight",
-    "norm.weight": "shared_head.norm.weight",
-}
-_SHAPE = [name for name in ModelConfig.model_fields if name != "rope_theta"]
-_FILE_BYTES = 4 << 30
+# What V3's release keeps in BF16: look-ups, heads, norms, the router and MTP's projection.
+_NOT_FP8 = ("embed_tokens", "lm_head", "shared_head", "norm", ".gate.", "eh_proj")
+_SCALE = "_scale_inv"
 
 
 def export_hf(
-    checkpoint: str | Path, out: str | Path, tokenizer_json: str | None = None, *, dtype: str = "float32"
+    checkpoint: str | Path,
+    out: str | Path,
+    tokenizer_json: str | None = None,
+    *,
+    dtype: str = "float32",
+    average: bool = False,
+    show: Show | None = None,
 ) -> Path:
-    """Write a checkpoint as a folder that `transformers` opens, weights in `dtype` (float32 or bfloat16).
+    """Write a checkpoint as a folder that `transformers`, vLLM and SGLang open, weights in `dtype`: float32, bfloat16,
+    or fp8 in V3's blocks of 128 x 128. `average` takes the running mean of the weights.
 
-    `tokenizer_json` is a file of the `tokenizers` library to go with it. Raises TrainingError where `out`
-    holds something that is not an exported model.
+    `tokenizer_json` is a file of the `tokenizers` library to go with it. Raises TrainingError where `out` holds
+    something that is not an exported model.
     """
-    model, state = load_checkpoint(Path(checkpoint))
+    checkpoint, out = Path(checkpoint), Path(out)
+    state = read_state(checkpoint)
+    config = model_config(checkpoint, state)
     special_tokens = state.shards.get("special_tokens") or {}
-    out = Path(out)
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / "config.json").exists())):
         raise TrainingError(f"{out} is there already and is not an exported model; give another folder")
-    partial = out.with_name(f".partial-{out.name}")
+    about = released_config(config, special_tokens, dtype)
+    entries = _released_entries(checkpoint, config, dtype, average)
+    partial_out = out.with_name(f".partial-{out.name}")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _write_json(partial / "config.json", _hf_config(model.config, special_tokens, dtype))
+        shutil.rmtree(partial_out, ignore_errors=True)
+        partial_out.mkdir(parents=True)
+        _write_json(partial_out / "config.json", about)
         ids = {f"{name}_token_id": special_tokens.get(name) for name in ("bos", "eos", "pad")}
-        _write_json(partial / "generation_config.json", {k: v for k, v in ids.items() if v is not None})
-        _write_weights(partial, model, getattr(torch, dtype))
+        _write_json(partial_out / "generation_config.json", {k: v for k, v in ids.items() if v is not None})
+        write_folder(partial_out, entries, show)
         if tokenizer_json:
-            _write_tokenizer(partial, Path(tokenizer_json), special_tokens, model.config)
+            _write_tokenizer(partial_out, Path(tokenizer_json), special_tokens, config)
         shutil.rmtree(out, ignore_errors=True)
-        partial.rename(out)
-    except (OSError, SafetensorError) as error:
+        partial_out.rename(out)
+    except OSError as error:
         raise TrainingError(f"cannot write the exported model {out}: {error}") from error
+    finally:
+        shutil.rmtree(partial_out, ignore_errors=True)
     return out
 
 
-def import_hf(
+def import_hf(path: str | Path, out: str | Path, show: Show | None = None) -> Path:
+    """Make a Hugging Face folder the checkpoint `out/checkpoints/step-00000000`, weights as they are (FP8 ones in
+    bfloat16); its path. Raises TrainingError for models of another make, and where `out` holds a run."""
+    path, out = Path(path), Path(out)
+    config, special_tokens, found = _open(path)
+    if (out / "checkpoints").exists():
+        raise TrainingError(f"{out} holds a run already; give another folder")
+    entries = []
+    for name, shape, names in _ours(config):
+        stored = {_plain(found.dtype(hf)) for hf in names}
+        dtype = stored.pop() if len(stored) == 1 else torch.float32
+        entries.append(Entry(name, dtype, shape, partial(_values, found, names)))
+    state = State(0, 0, {"model": config.model_dump(mode="json")}, {"special_tokens": special_tokens}, "", {})
+    with new_checkpoint(out / "checkpoints", state, keep=1) as folder:
+        write_file(folder / "model.safetensors", entries, show)
+    return out / "checkpoints" / "step-00000000"
+
+
+def load_hf(
     path: str | Path, compute_dtype: torch.dtype = torch.float32
 ) -> tuple[Transformer, dict[str, Any]]:
-    """The model in a Hugging Face folder, on the CPU, and its special tokens by name (bos, eos, pad).
+    """The model in a Hugging Face folder, on the CPU, and its special tokens by name (bos, eos, pad). Raises
+    TrainingError for models of another make."""
+    config, special_tokens, found = _open(Path(path))
+    model = Transformer(config, compute_dtype)
+    ours = model.state_dict()
+    for name, _, names in _ours(config):
+        rows = ours[name].view(len(names), -1) if len(names) > 1 else ours[name].view(1, -1)
+        for row, value in zip(rows, _values(found, names), strict=True):
+            row.copy_(value.flatten())
+    return model.eval(), special_tokens
 
-    Raises TrainingError for models of another make: quantised weights, scaled RoPE, tied embeddings.
-    """
-    path = Path(path)
-    about = _read_json(path / "config.json")
-    model = Transformer(_model_config(path, about), compute_dtype)
-    wanted = {hf: name for name, _ in model.state_dict().items() for hf in _hf_names(name, model.config)}
-    target, filled = model.state_dict(), set()
-    for hf, tensor in _read_weights(path):
-        name = wanted.get(hf)
-        if name is None:
-            continue
-        place = _part(target[name], hf)
-        if place.shape != tensor.shape:
+
+def hf_config(path: Path) -> ModelConfig:
+    """The shape of the model in a Hugging Face folder."""
+    return our_config(f"{path}/config.json", _read_json(path / "config.json"))
+
+
+def _ours(config: ModelConfig) -> list[tuple[str, tuple[int, ...], list[str]]]:
+    """Each of our tensors: its name, its shape, and the released ones it is made of."""
+    with torch.device("meta"):
+        state = Transformer(config).state_dict()
+    return [(name, tuple(value.shape), released_names(name, config)) for name, value in state.items()]
+
+
+def _released_entries(checkpoint: Path, config: ModelConfig, dtype: str, average: bool) -> list[Entry]:
+    """What an exported folder holds, read from the checkpoint when it is written."""
+    weights = Reader(checkpoint / "model.safetensors")
+    mean = Reader(checkpoint / "average.safetensors") if average else None
+    entries = []
+    for name, shape, names in _ours(config):
+        if name not in weights or weights.shape(name) != shape:
             raise TrainingError(
-                f"{path}: {hf} is {tuple(tensor.shape)}, the model needs {tuple(place.shape)}"
+                f"{checkpoint}/model.safetensors has no {name} of shape {shape}; use another one"
             )
-        place.copy_(tensor)
-        filled.add(hf)
-    if missing := sorted(wanted.keys() - filled):
-        raise TrainingError(f"{path} lacks {len(missing)} weights, {missing[0]} among them")
-    return model.eval(), {name: about.get(f"{name}_token_id") for name in ("bos", "eos", "pad")}
+        source = mean if mean and name in mean else weights
+        for i, hf in enumerate(names):
+            place, part = _place(shape, i, len(names))
+            read = partial(_read, source, name, place)
+            for each in [hf, *repeated_names(name, config)]:
+                entries += _entries(each, part, read, dtype)
+    return entries
 
 
-def hf_tensors(model: Transformer) -> Iterator[tuple[str, Tensor]]:
-    """Each weight under its released name, expert by expert."""
-    for name, tensor in model.state_dict().items():
-        for hf in _hf_names(name, model.config):
-            yield hf, _part(tensor, hf)
+def _read(source: Reader, name: str, place: tuple[int | slice, ...]) -> Tensor:
+    return source.read(name, place)
 
 
-def _hf_names(name: str, config: ModelConfig) -> list[str]:
-    """The released names of one of our tensors: itself, or the experts (and halves) it stacks."""
-    if name in _TOP:
-        copies = {"embed.weight": "embed_tokens.weight", "head.weight": "shared_head.head.weight"}
-        layers = range(config.num_hidden_layers, config.num_hidden_layers + config.num_nextn_predict_layers)
-        return [_TOP[name], *(f"model.layers.{i}.{copies[name]}" for i in layers if name in copies)]
-    kind, index, rest = name.split(".", 2)
-    layer = int(index) + (config.num_hidden_layers if kind == "mtp" else 0)
-    if kind == "mtp" and rest in _MTP:
-        return [f"model.layers.{layer}.{_MTP[rest]}"]
-    rest = rest.removeprefix("block.")
-    parts = {"mlp.experts.w13_EGD": ("gate_proj", "up_proj"), "mlp.experts.w2_EDF": ("down_proj",)}
-    if rest in parts:
-        experts = range(config.n_routed_experts)
-        return [
-            f"model.layers.{layer}.mlp.experts.{e}.{part}.weight" for e in experts for part in parts[rest]
-        ]
-    return [f"model.layers.{layer}.{_BLOCK[rest]}"]
+def _place(shape: tuple[int, ...], i: int, n_parts: int) -> tuple[tuple[int | slice, ...], tuple[int, ...]]:
+    """Where the i-th of equal parts lies in a tensor [E, N, K] of stacked experts, and the part's shape."""
+    if n_parts == 1:
+        return (), shape
+    per_expert = n_parts // shape[0]
+    rows = shape[1] // per_expert
+    first = i % per_expert * rows
+    return (i // per_expert, slice(first, first + rows)), (rows, *shape[2:])
 
 
-def _part(tensor: Tensor, hf: str) -> Tensor:
-    """The view of our tensor that a released name stands for."""
-    found = re.search(r"\.experts\.(\d+)\.(gate|up|down)_proj\.", hf)
-    if not found:
-        return tensor
-    expert = tensor[int(found[1])]
-    gate_up = {"gate": 0, "up": 1}
-    return expert.chunk(2)[gate_up[found[2]]] if found[2] in gate_up else expert
+def _entries(hf: str, shape: tuple[int, ...], read: Callable[[], Tensor], dtype: str) -> list[Entry]:
+    if dtype == "fp8" and not any(part in hf for part in _NOT_FP8):
+        n, k = shape
+        codes = Entry(hf, torch.float8_e4m3fn, shape, lambda: [quantise(read())[0]])
+        scale = Entry(hf + _SCALE, torch.float32, scale_shape(n, k), lambda: [quantise(read())[1]])
+        return [codes, scale]
+    # The bias decides between near ties, so it keeps its precision.
+    whole = dtype == "float32" or hf.endswith("e_score_correction_bias")
+    return [Entry(hf, torch.float32 if whole else torch.bfloat16, shape, lambda: [read()])]
 
 
-def _hf_config(config: ModelConfig, special_tokens: dict[str, Any], dtype: str) -> dict[str, Any]:
-    v3 = config.scoring_func == "sigmoid"
-    grouped = "group_limited_greedy" if config.n_group > 1 else "greedy"
-    return {
-        "architectures": ["DeepseekV3ForCausalLM" if v3 else "DeepseekV2ForCausalLM"],
-        "model_type": "deepseek_v3" if v3 else "deepseek_v2",
-        **{name: getattr(config, name) for name in _SHAPE},
-        "rope_theta": config.rope_theta,
-        "rope_scaling": None,
-        "topk_method": "noaux_tc" if v3 else grouped,
-        "num_key_value_heads": config.num_attention_heads,
-        "moe_layer_freq": 1,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "tie_word_embeddings": False,
-        "use_cache": True,
-        "torch_dtype": dtype,
-        **{f"{name}_token_id": special_tokens.get(name) for name in ("bos", "eos", "pad")},
-    }
-
-
-def _model_config(path: Path, about: dict[str, Any]) -> ModelConfig:
-    rope = about.get("rope_parameters") or about.get("rope_scaling") or {}
-    unsupported = {
-        "quantised weights": about.get("quantization_config"),
-        "scaled RoPE": rope.get("rope_type", rope.get("type", "default")) != "default",
-        "tied embeddings": about.get("tie_word_embeddings"),
-        "biases in attention": about.get("attention_bias"),
-        f"model type {about.get('model_type')}": about.get("model_type")
-        not in {"deepseek_v3", "deepseek_v2"},
-    }
-    if found := [what for what, there in unsupported.items() if there]:
+def _open(path: Path) -> tuple[ModelConfig, dict[str, Any], Reader]:
+    """Settings, special tokens and weights of a Hugging Face folder, each weight there with the right shape."""
+    about = _read_json(path / "config.json")
+    config = our_config(f"{path}/config.json", about)
+    found = Reader(path)
+    if about.get("tie_word_embeddings"):
+        found.add_alias("lm_head.weight", "model.embed_tokens.weight")
+    known = set()
+    for name, shape, names in _ours(config):
+        known.update(names, repeated_names(name, config))
+        for i, hf in enumerate(names):
+            if hf not in found:
+                raise TrainingError(f"{path} lacks the weight {hf}")
+            wanted = _place(shape, i, len(names))[1]
+            if found.shape(hf) != wanted:
+                raise TrainingError(f"{path}: {hf} is {found.shape(hf)}, the model needs {wanted}")
+            if found.dtype(hf) == torch.float8_e4m3fn:
+                scale = hf + _SCALE
+                if scale not in found or found.shape(scale) != scale_shape(*wanted):
+                    raise TrainingError(f"{path} lacks the scales of {hf}, or they have another shape")
+                known.add(scale)
+    harmless = ("rotary_emb.inv_freq", _SCALE)
+    if strange := [hf for hf in found if hf not in known and not hf.endswith(harmless)]:
         raise TrainingError(
-            f"{path}/config.json asks for {', '.join(found)}, which this importer does not read"
+            f"{path} holds {len(strange)} weights that its config.json does not account for, {strange[0]} among them"
         )
-    default = {"scoring_func": "sigmoid" if about["model_type"] == "deepseek_v3" else "softmax"}
-    shape = default | {name: about[name] for name in _SHAPE if name in about}
-    theta = rope.get("rope_theta", about.get("rope_theta", 10000.0))
-    try:
-        return ModelConfig.model_validate(shape | {"rope_theta": theta})
-    except ValidationError as error:
-        raise TrainingError(f"{path}/config.json does not describe a model Lode can build: {error}") from None
+    return config, {name: about.get(f"{name}_token_id") for name in ("bos", "eos", "pad")}, found
 
 
-def _write_weights(folder: Path, model: Transformer, dtype: torch.dtype) -> None:
-    """`model.safetensors`, or numbered files of bounded size and their index."""
-    files: list[dict[str, Tensor]] = [{}]
-    held = 0
-    for name, tensor in hf_tensors(model):
-        # The bias decides between near ties, so it keeps its precision; copies because parts share memory.
-        tensor = tensor.to(torch.float32 if name.endswith("e_score_correction_bias") else dtype, copy=True)
-        if files[-1] and held + tensor.nbytes > _FILE_BYTES:
-            files.append({})
-            held = 0
-        files[-1][name] = tensor.contiguous()
-        held += tensor.nbytes
-    if len(files) == 1:
-        save_file(files[0], folder / "model.safetensors", metadata={"format": "pt"})
-        return
-    names = [f"model-{i:05d}-of-{len(files):05d}.safetensors" for i in range(1, len(files) + 1)]
-    for name, tensors in zip(names, files, strict=True):
-        save_file(tensors, folder / name, metadata={"format": "pt"})
-    size = sum(tensor.nbytes for tensors in files for tensor in tensors.values())
-    where = {key: name for name, tensors in zip(names, files, strict=True) for key in tensors}
-    _write_json(
-        folder / "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": where}
-    )
+def _values(found: Reader, names: list[str]) -> Iterable[Tensor]:
+    """Released weights one after the other, in a type that a model computes with."""
+    for hf in names:
+        value = found.read(hf)
+        yield dequantise(value, found.read(hf + _SCALE)) if value.dtype == torch.float8_e4m3fn else value
 
 
-def _read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    index = folder / "model.safetensors.index.json"
-    names = sorted(set(_read_json(index)["weight_map"].values())) if index.exists() else ["model.safetensors"]
-    for name in names:
-        try:
-            with safe_open(folder / name, "pt") as file:
-                for key in file.keys():  # noqa: SIM118 (not a mapping)
-                    yield key, file.get_tensor(key)
-        except (OSError, SafetensorError) as error:
-            raise TrainingError(
-                f"{folder / name} cannot be read ({error}); export or download it again"
-            ) from None
+def _plain(dtype: torch.dtype) -> torch.dtype:
+    return torch.bfloat16 if dtype == torch.float8_e4m3fn else dtype
 
 
 def _write_tokenizer(folder: Path, source: Path, special_tokens: dict[str, Any], config: ModelConfig) -> None:
@@ -252,7 +210,7 @@ def _write_json(path: Path, value: Any) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TrainingError(f"{path} cannot be read as JSON ({error})") from None
     if not isinstance(value, dict):
         raise TrainingError(f"{path} is not a JSON object")

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pretrain.recompute import cheaply
+
 
 class Linear(nn.Module):
     """`x @ weight.T` without bias; weight [out, in], float32, cast to the input's dtype for the product."""
@@ -39,7 +41,15 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        # A view, so that gradients of the norm's own steps are summed before they meet those of the residual
+        # stream: the same bits whether or not the norm is computed again in the backward pass.
+        x = x.view_as(x)
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up."""
+    return F.silu(gate) * up
 
 
 class SwiGLU(nn.Module):
@@ -52,4 +62,4 @@ class SwiGLU(nn.Module):
         self.w3 = Linear(d_model, d_ff)
 
     def forward(self, x_TD: Tensor) -> Tensor:
-        return self.w2(F.silu(self.w1(x_TD)) * self.w3(x_TD))
+        return self.w2(cheaply(swiglu, self.w1(x_TD), self.w3(x_TD)))

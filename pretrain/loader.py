@@ -53,6 +53,11 @@ class Batch:
         document_BS = self.document_BS if within_documents else self.document_BS.clamp(max=0)
         return next_tokens(self.tokens_BS, ahead, None, document_BS)
 
+    def split(self, length: int) -> "Batch":
+        """Each sequence as pieces of `length` tokens, a divisor of S, that know nothing of each other."""
+        parts = self.tokens_BS, self.document_BS, self.source_BS
+        return Batch(*(part.reshape(-1, length) for part in parts))
+
     def loss_mask(self, ahead: int = 1, within_documents: bool = False) -> torch.Tensor:
         """True where `targets` has a token, bool [B, S]."""
         return self.targets(ahead, within_documents) != IGNORED

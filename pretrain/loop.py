@@ -1,38 +1,56 @@
 """The training loop: batches in, checkpoints and metrics out; the same weights however often it was cut."""
 
+import json
 import math
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from pretrain.balance import max_violation, move_bias
 from pretrain.checkpoint import (
     State,
     check_same_run,
     checkpoint_name,
     newest_checkpoint,
     read_state,
+    read_tensors,
     restore,
     save_checkpoint,
 )
 from pretrain.config import TrainingConfig
 from pretrain.errors import TrainingError
 from pretrain.evaluate import SourceLoss, check_fit, heldout_loss
-from pretrain.load import find_device
-from pretrain.loader import Batch, Loader, Order
-from pretrain.loss import linear_cross_entropy
+from pretrain.flops import peak_flops, training_flops_per_token
+from pretrain.load import fill_from, find_device
+from pretrain.loader import Loader, Order
 from pretrain.metrics import Metrics
 from pretrain.model import Transformer, count_parameters
-from pretrain.moe import max_violation, move_bias
-from pretrain.optim import build_optimizer
+from pretrain.optim import Average, Optimizer
 from pretrain.schedule import Progress
 from pretrain.shards import Shards
+from pretrain.spikes import Spikes
+from pretrain.step import Step, gradients
 
 ProgressCallback = Callable[[int, int, dict[str, Any]], None]
+
+
+class Stopped(TrainingError):
+    """The run was asked to end and has saved where it is."""
+
+    def __init__(self, step: int, steps: int, number: int) -> None:
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        self.exit_status = 128 + number  # as shells tell a signal
+        super().__init__(
+            f"stopped by {name} after step {step:,} of {steps:,}, all saved; the same command goes on"
+        )
 
 
 def train(
@@ -44,10 +62,10 @@ def train(
 ) -> dict[str, Any]:
     """Train a model on packed shards, or go on with the run that `out` holds.
 
-    Writes `out/checkpoints/step-*/`, `out/metrics.jsonl` while it runs and `out/metrics.parquet` at the
-    end, and returns a summary, its path relative to `out`. `progress` is called after each step with the
-    steps done, all steps and the step's metrics. Raises TrainingError where shards, settings or an
-    earlier run in `out` do not fit together.
+    Writes `out/settings.json`, `out/checkpoints/step-*/`, `out/metrics.jsonl` while it runs and `out/metrics.parquet`
+    at the end, and returns a summary, its path relative to `out`. `progress` is called after each step with the steps
+    done, all steps and the step's metrics. At SIGTERM or Ctrl-C the step in hand is finished and saved, and Stopped
+    raised. Raises TrainingError where shards, settings or an earlier run in `out` do not fit together.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -57,12 +75,17 @@ def train(
         raise TrainingError(
             f"{heldout} and {shards} were packed with different tokenizers; pack both with one"
         )
-    run = _Run(config, data, held, Path(out), progress)
-    try:
-        return run.to_the_end()
-    finally:
-        run.metrics.close()
-        run.loader.close()
+    with _deterministic(config.deterministic), _asked_to_stop() as asked:
+        run = _Run(config, data, held, Path(out), progress)
+        try:
+            return run.to_the_end(asked)
+        except torch.OutOfMemoryError:
+            raise TrainingError(
+                "the GPU's memory is full; lower micro_batch_sequences, or set recompute = 'cheap' or 'block'"
+            ) from None
+        finally:
+            run.metrics.close()
+            run.loader.close()
 
 
 def _fitting(config: TrainingConfig, path: str) -> Shards:
@@ -95,123 +118,157 @@ class _Run:
             config.dtype, config.dtype
         )
         self.model = Transformer(config.model, getattr(torch, dtype))
+        self.model.recompute = config.recompute
+        self.step = self.tokens = 0
+        self.rolled_back = 0  # times in a row
         resumed = newest_checkpoint(self.checkpoints)
-        if resumed:
-            state = read_state(resumed)
+        state = read_state(resumed) if resumed else None
+        if resumed and state:
             check_same_run(resumed, state, config, data.fingerprint())
         else:
             self.model.init_weights(config.seed)
+            if config.start_from:
+                fill_from(self.model, config.start_from, data)
         self.model.to(self.device)
-        self.optimizer = build_optimizer(self.model, config)
-        self.loader = Loader(data, config.batch_sequences, config.seed)
-        self.step = 0
-        if resumed:
+        self.optimizer = Optimizer(self.model, config)
+        self.average = Average(self.model, config.ema_decay) if config.ema_decay is not None else None
+        self.spikes = Spikes(config.spike_factor)
+        self.loader = Loader(data, round(config.batch_sequences(self._now())), config.seed)
+        if resumed and state:
             self.loader.restore(state.loader)
-            restore(resumed, self.model, self.optimizer)
-            self.step = state.step
-        self.metrics = Metrics(out, self.step if resumed else None)
+            self._go_to(resumed, state)
+        self.metrics = Metrics(out, self.step if resumed else None, config.tensorboard)
+        _write_settings(out / "settings.json", config)
 
-    @property
-    def tokens(self) -> int:
-        return self.step * self.config.tokens_per_step
+    def _now(self) -> Progress:
+        return Progress(self.step, self.tokens, self.step / self.config.steps)
 
-    def to_the_end(self) -> dict[str, Any]:
-        began, first = time.perf_counter(), self.step
+    def to_the_end(self, asked: Callable[[], int | None]) -> dict[str, Any]:
+        config, began, first = self.config, time.perf_counter(), self.step
         if not self.metrics.rows:
             self._evaluate()
-        while self.step < self.config.steps:
+        while self.step < config.steps:
             row = self._train_step()
             self.metrics.add(row)
-            last = self.step == self.config.steps
-            if last or self.step % self.config.eval_every == 0:
+            last, stop = self.step == config.steps, asked()
+            if last or self.step % config.eval_every == 0:
                 self._evaluate()
-            if last or self.step % self.config.checkpoint_every == 0:
+            if last or stop or self.step % config.checkpoint_every == 0:
                 self._save()
             if self.progress:
-                self.progress(self.step, self.config.steps, row)
+                self.progress(self.step, config.steps, row)
+            if stop and not last:
+                raise Stopped(self.step, config.steps, stop)
         self.metrics.finish()
         seconds = time.perf_counter() - began
         return self._summary() | {"steps_now": self.step - first, "seconds": seconds}
 
     def _train_step(self) -> dict[str, Any]:
         """One optimizer step on the next batch, and its row of metrics."""
-        config, began = self.config, time.perf_counter()
-        now = Progress(self.step, self.tokens, self.step / config.steps)
-        warmup = min(1.0, (self.step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-        lr, mtp_weight = config.learning_rate(now) * warmup, config.mtp_loss_weight(now)
+        config, spike = self.config, None
+        while True:
+            began, now = time.perf_counter(), self._now()
+            batch_sequences = round(config.batch_sequences(now))
+            if self.loader.batch_sequences != batch_sequences:
+                self.loader.batch_sequences = batch_sequences
+            length = self._context_length(now)
+            batch = next(self.loader).split(length)
+            if self.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(self.device)
+            mtp_weight = config.mtp_loss_weight(now)
+            found = gradients(self.model, batch, config, mtp_weight, self.data.sources)
+            norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm))
+            if not self.spikes.is_spike(found.loss, norm):
+                break
+            if config.after_spike == "roll_back" and self._roll_back():
+                spike = "rolled back"
+                continue
+            spike = "skipped"
+            break
+        learning_rate = config.learning_rate(now) * self._warm(config.warmup_steps)
         speed = config.bias_update_speed(now)
-
-        sums, load_LE = self._accumulate_gradients(next(self.loader), mtp_weight)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
-        losses = dict(
-            zip(("loss", "mtp_loss", "balance_loss", "grad_norm"), [*sums.tolist(), float(norm)], strict=True)
-        )
-        if not all(math.isfinite(value) for value in losses.values()):
-            raise TrainingError(
-                f"the loss is no longer a number at step {self.step + 1} ({losses}); "
-                "lower learning_rate or clip_norm"
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        for layer, load_E in zip(self.model.moe_layers(), load_LE, strict=True):
-            move_bias(layer.router, load_E, speed)
+        if spike == "skipped":
+            self.optimizer.drop_gradients()
+        else:
+            self._check_finite(found, norm)
+            self.optimizer.step(learning_rate)
+            for layer, load_E in zip(self.model.moe_layers(), found.load_LE, strict=True):
+                move_bias(layer.router, load_E, speed)
+            if self.average:
+                self.average.update()
+            self.spikes.add(found.loss, norm)
         self.step += 1
+        n_tokens = batch_sequences * config.sequence_length
+        self.tokens += n_tokens
+        seconds = time.perf_counter() - began
         return {
             "step": self.step,
             "tokens": self.tokens,
-            **losses,
-            "mtp_loss": losses["mtp_loss"] if self.model.mtp else None,
-            "lr": lr,
+            "loss": _number(found.loss),
+            "mtp_loss": _number(found.mtp_loss),
+            "balance_loss": _number(found.balance_loss),
+            "grad_norm": _number(norm),
+            "lr": learning_rate,
             "bias_update_speed": speed,
             "mtp_loss_weight": mtp_weight,
-            "max_violation": max_violation(load_LE).tolist(),
-            "expert_load": load_LE.tolist(),
-            "tokens_per_second": config.tokens_per_step / (time.perf_counter() - began),
+            "max_violation": max_violation(found.load_LE).tolist(),
+            "expert_load": found.load_LE.tolist(),
+            "batch_sequences": batch_sequences,
+            "context_length": length,
+            "spike": spike,
+            "source_loss": {name: _number(loss) for name, loss in found.source_losses.items()},
+            **self._speed(n_tokens, length, seconds),
         }
 
-    def _accumulate_gradients(self, batch: Batch, mtp_weight: float) -> tuple[Tensor, Tensor]:
-        """Gradients of the batch's mean loss, a micro-batch at a time.
+    def _warm(self, steps: int) -> float:
+        return min(1.0, (self.step + 1) / steps) if steps else 1.0
 
-        Returns (cross-entropy, MTP cross-entropy, balance loss) of the batch, each without its weight, and
-        the tokens each expert got, int64 [L, E].
-        """
-        config, model = self.config, self.model
-        depths = range(1, len(model.mtp) + 2)
-        targets = [batch.targets(ahead, config.document_mask) for ahead in depths]
-        # Means are taken over the whole batch, whatever share of padding a micro-batch happens to get.
-        counts = [max(1, int((t >= 0).sum())) for t in targets]
-        micro = config.micro_batch_sequences or config.batch_sequences
-        n_micro = config.batch_sequences // micro
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        load_LE = torch.zeros(config.model.n_moe_layers, config.model.n_routed_experts, dtype=torch.int64)
-        load_LE = load_LE.to(self.device)
-        for first in range(0, config.batch_sequences, micro):
-            part = slice(first, first + micro)
-            tokens_BS = batch.tokens_BS[part].to(self.device)
-            document_BS = batch.document_BS[part].to(self.device) if config.document_mask else None
-            hidden, routings = model(tokens_BS, document_BS)
-            ahead, more = model.predict_ahead(hidden, tokens_BS, document_BS)
-            routings += more
-            losses = [
-                linear_cross_entropy(
-                    h_BSD.flatten(0, 1),
-                    model.head.weight,
-                    t[part, : h_BSD.shape[1]].flatten().to(self.device),
-                )
-                / count
-                for h_BSD, t, count in zip([hidden, *ahead], targets, counts, strict=True)
-            ]
-            main = losses[0]
-            mtp = sum(losses[1:], torch.zeros_like(main)) / max(1, len(ahead))
-            balance = sum((r.balance for r in routings), torch.zeros_like(main)) / n_micro
-            (main + mtp_weight * mtp + config.balance_loss_weight * balance).backward()
-            mean_balance = balance / max(1, len(routings))
-            sums += torch.stack((main, mtp, mean_balance)).detach()
-            if routings:
-                load_LE += torch.stack([r.load_E for r in routings])
-        return sums, load_LE
+    def _context_length(self, now: Progress) -> int:
+        """The largest divisor of the packed sequences' length that is not above the schedule."""
+        whole = self.config.sequence_length
+        wanted = int(self.config.context_length(now)) if self.config.context_length else whole
+        return next(length for length in range(min(wanted, whole), 0, -1) if whole % length == 0)
+
+    def _check_finite(self, found: Step, norm: float) -> None:
+        losses = {"loss": found.loss, "mtp_loss": found.mtp_loss or 0.0, "balance_loss": found.balance_loss}
+        losses["grad_norm"] = norm
+        if not all(math.isfinite(value) for value in losses.values()):
+            raise TrainingError(
+                f"the loss is no longer a number at step {self.step + 1} ({losses}); "
+                "lower learning_rate or clip_norm, or set spike_factor to leave such steps out"
+            )
+
+    def _speed(self, n_tokens: int, length: int, seconds: float) -> dict[str, float | None]:
+        tflops = training_flops_per_token(self.config.model, length) * n_tokens / seconds / 1e12
+        peak, on_gpu = peak_flops(self.device), self.device.type == "cuda"
+        return {
+            "tokens_per_second": n_tokens / seconds,
+            "model_tflops": tflops,
+            "mfu": tflops * 1e12 / peak if peak else None,
+            "memory_gib": torch.cuda.max_memory_allocated(self.device) / 2**30 if on_gpu else None,
+        }
+
+    def _roll_back(self) -> bool:
+        """Go back to the newest checkpoint, and on with the batches after the one that spiked. False where there is
+        none, or going back has not helped."""
+        newest = newest_checkpoint(self.checkpoints)
+        if newest is None or self.rolled_back >= 3:
+            self.rolled_back = 0
+            return False
+        self.optimizer.drop_gradients()
+        self._go_to(newest, read_state(newest))
+        self.metrics.cut(self.step)
+        self.rolled_back += 1
+        return True
+
+    def _go_to(self, checkpoint: Path, state: State) -> None:
+        """Weights, optimizer and the place in the schedules as they were; the place in the data is left alone."""
+        restore(checkpoint, self.model)
+        self.optimizer.load(read_tensors(checkpoint, "optimizer.safetensors"))
+        if self.average:
+            self.average.load(read_tensors(checkpoint, "average.safetensors"))
+        self.spikes.restore(state.spikes)
+        self.step, self.tokens = state.step, state.tokens
 
     def _evaluate(self) -> None:
         """Held-out rows of the metrics for the weights as they are."""
@@ -219,13 +276,14 @@ class _Run:
             return
         count = min(len(self.held), self.config.eval_sequences or len(self.held))
         rows = np.sort(Order(self.held.group_rows, self.config.seed).rows(np.arange(count))).tolist()
-        size = self.config.micro_batch_sequences or self.config.batch_sequences
+        size = self.config.micro_batch_sequences or round(self.config.batch_sequences(self._now()))
         found = heldout_loss(self.model, self.held, rows, size, self.config.document_mask)
         for source, result in found.items():
             place = {"step": self.step, "tokens": self.tokens, "source": source}
             self.metrics.add(place | {"heldout_loss": result["loss"], "heldout_tokens": result["tokens"]})
 
     def _save(self) -> None:
+        self.rolled_back = 0
         state = State(
             self.step,
             self.tokens,
@@ -233,13 +291,20 @@ class _Run:
             self.data.about,
             self.data.fingerprint(),
             self.loader.state(),
+            self.spikes.state(),
         )
-        save_checkpoint(self.checkpoints, state, self.model, self.optimizer, self.config.keep_checkpoints)
+        files = {
+            "model.safetensors": self.model.state_dict(),
+            "optimizer.safetensors": self.optimizer.tensors(),
+        }
+        if self.average:
+            files["average.safetensors"] = self.average.tensors()
+        save_checkpoint(self.checkpoints, state, files, self.config.keep_checkpoints)
 
     def _summary(self) -> dict[str, Any]:
         total, active = count_parameters(self.model)
         losses = [row["loss"] for row in self.metrics.rows if row.get("source") is None]
-        recent = losses[-10:]
+        recent = [loss for loss in losses if loss is not None][-10:]
         held = [row for row in self.metrics.rows if row.get("source") is not None]
         return {
             "steps": self.step,
@@ -251,6 +316,50 @@ class _Run:
             "heldout": {"first": _by_source(held, 0), "last": _by_source(held, self.step)},
             "checkpoint": f"checkpoints/{checkpoint_name(self.step)}",
         }
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], int | None]]:
+    """The signal that asks the run to end, if one came; a second Ctrl-C ends it at once. Handlers belong to the main
+    thread; elsewhere whoever started the thread decides."""
+    asked: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    mine = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)} if mine else {}
+    try:
+        yield lambda: asked[0] if asked else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _deterministic(on: bool) -> Iterator[None]:
+    """Only operations that give the same bits every time; one that cannot is an error of torch's own naming."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if on:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _write_settings(path: Path, config: TrainingConfig) -> None:
+    text = json.dumps(config.model_dump(mode="json"), indent=1) + "\n"
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _number(value: float | None) -> float | None:
+    """JSON and Parquet know no infinity."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _by_source(rows: list[dict[str, Any]], step: int) -> dict[str, SourceLoss]:

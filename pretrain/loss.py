@@ -27,19 +27,19 @@ def next_tokens(
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Sum of the cross-entropies; gradients are taken while a chunk's logits exist, not recomputed."""
+    """Cross-entropy of each token; the gradients of their sum are taken while a chunk's logits exist, not later."""
 
     @staticmethod
-    def forward(ctx, h_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> Tensor:
+    def forward(ctx, h_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:
         w_VD = weight_VD.to(h_TD.dtype)
         grad_h, grad_w = torch.empty_like(h_TD), torch.zeros_like(weight_VD)
-        total = torch.zeros((), device=h_TD.device)
+        losses_T = torch.empty(len(h_TD), device=h_TD.device)
         for rows in range(0, len(h_TD), CHUNK):
             h, targets = h_TD[rows : rows + CHUNK], targets_T[rows : rows + CHUNK]
             counted = targets != IGNORED
             places = targets.clamp(min=0)[:, None]
             log_p = (h @ w_VD.T).float().log_softmax(-1)
-            total -= (log_p.gather(-1, places)[:, 0] * counted).sum()
+            losses_T[rows : rows + CHUNK] = -log_p.gather(-1, places)[:, 0] * counted
             p = log_p.exp_()
             p.scatter_add_(-1, places, torch.full_like(p[:, :1], -1.0))
             p *= counted[:, None]
@@ -47,16 +47,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
             torch.mm(p, w_VD, out=grad_h[rows : rows + CHUNK])
             grad_w += p.T @ h
         ctx.save_for_backward(grad_h, grad_w)
-        return total
+        ctx.mark_non_differentiable(losses_T)
+        return losses_T.sum(), losses_T
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx, grad: Tensor, _: None) -> tuple[Tensor, Tensor, None]:
         grad_h, grad_w = ctx.saved_tensors
         return grad_h * grad, grad_w * grad, None
 
 
-def linear_cross_entropy(h_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> Tensor:
-    """Summed cross-entropy (nats, float32 scalar) of the head's predictions, IGNORED targets left out."""
+def linear_cross_entropy(h_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy (nats, float32) of the head's predictions: the sum, with its gradient, and that of each token
+    [T], without; both leave IGNORED targets out."""
     return _LinearCrossEntropy.apply(h_TD, weight_VD, targets_T)
 
 

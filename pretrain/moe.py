@@ -1,12 +1,13 @@
 """DeepSeekMoE: shared experts for all tokens, fine-grained routed ones for some (V3 report, section 2.1.2).
 
 Balance comes from a bias that only takes part in choosing experts and is moved between optimizer steps, and
-from a small loss per sequence. No token is ever dropped.
+from losses over what the router did (`balance.py`). No token is dropped, unless V2's way is asked for.
 
 Shape suffixes: B sequences, S positions, T = B * S tokens, D model width, E routed experts, K experts a
 token, F expert width, G = 2F, P = T * K pairs of a token and an expert it goes to, in expert order.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,14 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.config import ModelConfig
-from pretrain.layers import SwiGLU
+from pretrain.layers import SwiGLU, swiglu
+from pretrain.recompute import cheaply
+
+NEVER_DROPPED = 10  # V2 leaves one training sequence of ten whole (report, section 2.2.4)
 
 
 class Routing(NamedTuple):
-    """What a router did: `load_E`, int64 tokens sent to each expert; `balance`, the sequence-wise loss."""
+    """What a router did: all scores, float32 [B, S, E]; the experts of each token, int64 [B, S, K]; and how many
+    tokens chose each expert, int64 [E]."""
 
+    scores_BSE: Tensor
+    experts_BSK: Tensor
     load_E: Tensor
-    balance: Tensor
 
 
 class Router(nn.Module):
@@ -67,6 +73,7 @@ class Experts(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         n, width, hidden = config.n_routed_experts, config.moe_intermediate_size, config.hidden_size
+        assert width
         self.w13_EGD = nn.Parameter(torch.empty(n, 2 * width, hidden))
         self.w2_EDF = nn.Parameter(torch.empty(n, hidden, width))
 
@@ -74,8 +81,9 @@ class Experts(nn.Module):
         """Rows in expert order, `load_E` of them for each expert, to [P, D]."""
         ends_E = load_E.cumsum(0).to(torch.int32)
         multiply = grouped_mm if _has_grouped_mm(x_PD) else ref_grouped_mm
-        gate_PF, up_PF = multiply(x_PD, self.w13_EGD.to(x_PD.dtype), ends_E).chunk(2, -1)
-        return multiply(F.silu(gate_PF) * up_PF, self.w2_EDF.to(x_PD.dtype), ends_E)
+        gate_up_PG = multiply(x_PD, self.w13_EGD.to(x_PD.dtype), ends_E)
+        hidden_PF = cheaply(lambda gate_up: swiglu(*gate_up.chunk(2, -1)), gate_up_PG)
+        return multiply(hidden_PF, self.w2_EDF.to(x_PD.dtype), ends_E)
 
 
 def _has_grouped_mm(x: Tensor) -> bool:
@@ -94,17 +102,32 @@ def ref_grouped_mm(x_PI: Tensor, w_EOI: Tensor, ends_E: Tensor) -> Tensor:
     return torch.cat([F.linear(row, w) for row, w in zip(rows, w_EOI, strict=True)])
 
 
-class _Permute(torch.autograd.Function):
-    """x[order] whose backward is a gather too; autograd's own adds rows one by one, on a GPU in any order."""
+class _Dispatch(torch.autograd.Function):
+    """Rows of x [T, D] for their pairs [P, D]. Backward gathers too; autograd's own would add rows one by one, on a
+    GPU in any order."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(inverse)
-        return x.index_select(0, order)
+    def forward(ctx, x_TD: Tensor, order_P: Tensor, inverse_P: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse_P)
+        ctx.k = len(order_P) // len(x_TD)
+        return x_TD.index_select(0, order_P // ctx.k)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
-        return grad.index_select(0, ctx.saved_tensors[0]), None, None
+    def backward(ctx, grad_PD: Tensor) -> tuple[Tensor, None, None]:
+        return grad_PD.index_select(0, ctx.saved_tensors[0]).unflatten(0, (-1, ctx.k)).sum(1), None, None
+
+
+class _Collect(torch.autograd.Function):
+    """Rows back in the order of tokens: y[inverse], whose backward is a gather as well."""
+
+    @staticmethod
+    def forward(ctx, y_PD: Tensor, order_P: Tensor, inverse_P: Tensor) -> Tensor:
+        ctx.save_for_backward(order_P)
+        return y_PD.index_select(0, inverse_P)
+
+    @staticmethod
+    def backward(ctx, grad_PD: Tensor) -> tuple[Tensor, None, None]:
+        return grad_PD.index_select(0, ctx.saved_tensors[0]), None, None
 
 
 class MoE(nn.Module):
@@ -112,54 +135,54 @@ class MoE(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        assert config.moe_intermediate_size
+        self.config = config
         self.router = Router(config)
         self.experts = Experts(config)
-        self.shared = SwiGLU(config.hidden_size, config.moe_intermediate_size * config.n_shared_experts)
+        shared = config.moe_intermediate_size * config.n_shared_experts
+        self.shared = SwiGLU(config.hidden_size, shared) if shared else None
 
     def forward(self, x_BSD: Tensor) -> tuple[Tensor, Routing]:
         x_TD = x_BSD.flatten(0, 1)
         gates_TK, experts_TK, scores_TE = self.router(x_TD)
-        n_experts, k = scores_TE.shape[-1], experts_TK.shape[-1]
+        k = experts_TK.shape[-1]
+        load_E = torch.bincount(experts_TK.flatten(), minlength=scores_TE.shape[-1])
+        if self.training and self.config.capacity_factor:
+            kept_TK = kept_in_capacity(gates_TK.detach(), experts_TK, self.config, x_BSD.shape[1])
+            gates_TK = gates_TK * kept_TK
 
         # Stable, so that the order of rows within an expert, and with it every sum, is fixed.
         order_P = experts_TK.flatten().argsort(stable=True)
-        inverse_P = torch.empty_like(order_P).scatter_(
-            0, order_P, torch.arange(len(order_P), device=order_P.device)
-        )
-        load_E = torch.bincount(experts_TK.flatten(), minlength=n_experts)
+        place_P = torch.arange(len(order_P), device=order_P.device)
+        inverse_P = torch.empty_like(order_P).scatter_(0, order_P, place_P)
+        y_PD = self.experts(_Dispatch.apply(x_TD, order_P, inverse_P), load_E)
+        y_TKD = _Collect.apply(y_PD, order_P, inverse_P).unflatten(0, (-1, k))
+        y_BSD = (y_TKD * gates_TK[..., None].to(y_TKD.dtype)).sum(1).view_as(x_BSD)
 
-        x_PD = _Permute.apply(x_TD.repeat_interleave(k, 0), order_P, inverse_P)
-        y_TKD = _Permute.apply(self.experts(x_PD, load_E), inverse_P, order_P).unflatten(0, (-1, k))
-        y_TD = (y_TKD * gates_TK[..., None].to(y_TKD.dtype)).sum(1)
-
-        y_BSD = y_TD.view_as(x_BSD) + self.shared(x_BSD)
-        return y_BSD, Routing(load_E, sequence_balance(scores_TE.view(*x_BSD.shape[:2], -1), k))
+        if self.shared is not None:
+            y_BSD = y_BSD + self.shared(x_BSD)
+        routing = (part.unflatten(0, x_BSD.shape[:2]) for part in (scores_TE, experts_TK))
+        return y_BSD, Routing(*routing, load_E)
 
 
-def sequence_balance(scores_BSE: Tensor, k: int) -> Tensor:
-    """The sequence-wise balance loss without its weight, mean over sequences (V3 report, equations 17 to 20).
+def kept_in_capacity(gates_TK: Tensor, experts_TK: Tensor, config: ModelConfig, n_positions: int) -> Tensor:
+    """Pairs of token and expert that are not dropped, bool [T, K] (V2 report, section 2.2.4).
 
-    As the paper writes it, an expert's share f counts the top k of the scores without bias and groups.
+    A device (group of experts) serves `capacity_factor` times its even share of all pairs: those with the greatest
+    gates, and before them all of every tenth sequence. What is dropped weighs nothing; it is still computed here,
+    so that dropping shows in what a model learns and not in speed.
     """
-    n_positions, n_experts = scores_BSE.shape[1:]
-    top_BSK = scores_BSE.detach().topk(k, -1).indices
-    count_BE = torch.zeros_like(scores_BSE[:, 0]).scatter_add_(
-        -1, top_BSK.flatten(1), torch.ones_like(top_BSK.flatten(1), dtype=scores_BSE.dtype)
-    )
-    share_BE = count_BE * (n_experts / (k * n_positions))
-    mean_BE = (scores_BSE / scores_BSE.sum(-1, keepdim=True)).mean(1)
-    return (share_BE * mean_BE).sum(-1).mean()
-
-
-@torch.no_grad()
-def move_bias(router: Router, load_E: Tensor, speed: float) -> None:
-    """Make experts that got more than their share less likely, the others more (V3 report, section 2.1.2)."""
-    if router.bias is not None:
-        load_E = load_E.to(router.bias)
-        router.bias += speed * torch.sign(load_E.mean() - load_E)
-
-
-def max_violation(load_LE: Tensor) -> Tensor:
-    """MaxVio of each layer: the fullest expert's load over the mean load, less one. [L]"""
-    load_LE = load_LE.double()
-    return load_LE.amax(-1) / load_LE.mean(-1).clamp(min=1) - 1
+    assert config.capacity_factor
+    n_pairs, per_group = gates_TK.numel(), config.n_routed_experts // config.n_group
+    budget = math.ceil(config.capacity_factor * n_pairs / config.n_group)
+    sequence_T = torch.arange(len(gates_TK), device=gates_TK.device) // n_positions
+    exempt_TK = (sequence_T % NEVER_DROPPED == 0)[:, None].expand_as(gates_TK)
+    worth_P = gates_TK.masked_fill(exempt_TK, math.inf).flatten()
+    group_P = experts_TK.flatten() // per_group
+    by_worth_P = worth_P.argsort(descending=True, stable=True)
+    order_P = by_worth_P[group_P[by_worth_P].argsort(stable=True)]
+    size_G = torch.bincount(group_P, minlength=config.n_group)
+    begin_P = (size_G.cumsum(0) - size_G)[group_P[order_P]]
+    rank_P = torch.arange(n_pairs, device=order_P.device) - begin_P
+    kept_P = torch.empty_like(order_P, dtype=torch.bool).scatter_(0, order_P, rank_P < budget)
+    return kept_P.view_as(gates_TK) | exempt_TK

@@ -14,6 +14,14 @@ _V2_LITE = {
     "scoring_func": "softmax", "norm_topk_prob": False,
 }  # fmt: skip
 
+_V3 = {
+    "vocab_size": 129280, "hidden_size": 7168, "num_hidden_layers": 61, "num_attention_heads": 128,
+    "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+    "v_head_dim": 128, "intermediate_size": 18432, "first_k_dense_replace": 3, "moe_intermediate_size": 2048,
+    "n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 8, "n_group": 8, "topk_group": 4,
+    "routed_scaling_factor": 2.5, "num_nextn_predict_layers": 1,
+}  # fmt: skip
+
 MODELS: dict[str, ModelConfig] = {
     "tiny": ModelConfig(
         vocab_size=512, hidden_size=64, num_hidden_layers=3, num_attention_heads=4, q_lora_rank=32,
@@ -39,8 +47,40 @@ MODELS: dict[str, ModelConfig] = {
         first_k_dense_replace=1, moe_intermediate_size=384, n_routed_experts=32, n_shared_experts=1,
         num_experts_per_tok=4, routed_scaling_factor=2.5, num_nextn_predict_layers=1,
     ),
+    # V2-Lite's and V3's layers in few enough copies, and with a small enough head, for one GPU.
     "proxy-lite": ModelConfig(**_V2_LITE | {"vocab_size": 32768, "num_hidden_layers": 6}),
+    "proxy-v3": ModelConfig(
+        **_V3 | {
+            "vocab_size": 32768, "num_hidden_layers": 2, "first_k_dense_replace": 1, "n_routed_experts": 16,
+            "n_group": 1, "topk_group": 1, "num_nextn_predict_layers": 0,
+        }
+    ),
+    "2b-a0.4b": ModelConfig(
+        vocab_size=102400, hidden_size=1024, num_hidden_layers=18, num_attention_heads=16, kv_lora_rank=512,
+        qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128, intermediate_size=5632,
+        first_k_dense_replace=1, moe_intermediate_size=704, n_routed_experts=64, n_shared_experts=2,
+        num_experts_per_tok=6, routed_scaling_factor=2.5, num_nextn_predict_layers=1,
+    ),
+    "deepseekmoe-2b": ModelConfig(
+        vocab_size=8192, max_position_embeddings=2048, hidden_size=1280, num_hidden_layers=9, attention="gqa",
+        num_attention_heads=10, num_key_value_heads=10, head_dim=128, intermediate_size=3412,
+        moe_intermediate_size=853, n_routed_experts=63, n_shared_experts=1, num_experts_per_tok=7,
+        scoring_func="softmax", norm_topk_prob=False,
+    ),
+    "deepseekmoe-16b": ModelConfig(
+        vocab_size=102400, hidden_size=2048, num_hidden_layers=28, attention="gqa", num_attention_heads=16,
+        num_key_value_heads=16, head_dim=128, intermediate_size=10944, first_k_dense_replace=1,
+        moe_intermediate_size=1408, n_routed_experts=64, n_shared_experts=2, num_experts_per_tok=6,
+        scoring_func="softmax", norm_topk_prob=False,
+    ),
     "v2-lite": ModelConfig(**_V2_LITE),
+    "v2": ModelConfig(
+        **_V2_LITE | {
+            "hidden_size": 5120, "num_hidden_layers": 60, "num_attention_heads": 128, "q_lora_rank": 1536,
+            "intermediate_size": 12288, "moe_intermediate_size": 1536, "n_routed_experts": 160, "n_group": 8,
+            "topk_group": 3, "routed_scaling_factor": 16.0,
+        }
+    ),
     "moonlight": ModelConfig(
         **_V2_LITE | {
             "vocab_size": 163840, "max_position_embeddings": 8192, "intermediate_size": 11264,
@@ -48,12 +88,7 @@ MODELS: dict[str, ModelConfig] = {
             "rms_norm_eps": 1e-5, "rope_theta": 50000.0, "initializer_range": 0.02,
         }
     ),
-    "v3": ModelConfig(
-        vocab_size=129280, hidden_size=7168, num_hidden_layers=61, num_attention_heads=128, q_lora_rank=1536,
-        kv_lora_rank=512, qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128, intermediate_size=18432,
-        first_k_dense_replace=3, moe_intermediate_size=2048, n_routed_experts=256, n_shared_experts=1,
-        num_experts_per_tok=8, n_group=8, topk_group=4, routed_scaling_factor=2.5, num_nextn_predict_layers=1,
-    ),
+    "v3": ModelConfig(**_V3),
 }  # fmt: skip
 
 
@@ -78,10 +113,16 @@ def multi_step(peak: float, at: tuple[float, float] = (0.8, 0.9), factor: float 
     )
 
 
-def v3_schedules() -> dict[str, Any]:
-    """What V3 changed over its 14.8T tokens (report, section 4.2), as settings of a TrainingConfig."""
+def v3(**changes: Any) -> TrainingConfig:
+    """V3's pretraining, whole (report, section 4.2): 14.8T tokens; `changes` replace settings by name."""
     trillion = 1e12
-    return {
+    settings: dict[str, Any] = {
+        "model": MODELS["v3"],
+        "sequence_length": 4096,
+        "batch_sequences": Piecewise(
+            unit="token", start=3072, segments=(Segment(until=469e9, to=15360, shape="linear"),)
+        ),
+        "steps": 242_783,
         "warmup_steps": 2000,
         "learning_rate": Piecewise(
             unit="token",
@@ -103,7 +144,11 @@ def v3_schedules() -> dict[str, Any]:
             start=0.3,
             segments=(Segment(until=10 * trillion, to=0.3), Segment(until=14.8 * trillion, to=0.1)),
         ),
+        "moments": "bfloat16",
+        "recompute": "cheap",
+        "ema_decay": 0.999,  # the report keeps an average and does not say how long it remembers
     }
+    return TrainingConfig.model_validate(settings | changes)
 
 
 def quickstart(**changes: Any) -> TrainingConfig:

@@ -1,4 +1,4 @@
-"""One type for everything that changes while training: learning rate, bias speed, MTP weight.
+"""One type for everything that changes while training: learning rate, batch and context, bias speed, MTP weight.
 
 A schedule is a pure function of how far the run has come, so a resumed run needs no state for it and a
 paper's schedule can be checked against the paper's numbers.
@@ -23,15 +23,15 @@ class Progress(NamedTuple):
 class Segment(BaseModel):
     """A stretch of a schedule that ends at `until` with the value `to`.
 
-    `constant` holds `to` from the segment's beginning; `linear` and `cosine` lead there from the value
-    before.
+    `constant` holds `to` from the segment's beginning; the others lead there from the value before: `linear`,
+    `cosine`, and `sqrt`, which falls steeply at first (the decay of warm-up, stable, decay).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     until: Finite = Field(gt=0)
     to: Finite
-    shape: Literal["constant", "linear", "cosine"] = "constant"
+    shape: Literal["constant", "linear", "cosine", "sqrt"] = "constant"
 
 
 class Piecewise(BaseModel):
@@ -55,6 +55,11 @@ class Piecewise(BaseModel):
             raise ValueError("the segments of a schedule must have increasing 'until'")
         return self
 
+    @property
+    def values(self) -> list[float]:
+        """What it starts with and where each segment leads: it never leaves their range."""
+        return [self.start, *(segment.to for segment in self.segments)]
+
     def __call__(self, progress: Progress) -> float:
         position = {"fraction": progress.fraction, "step": progress.step, "token": progress.tokens}[self.unit]
         begin, value = 0.0, self.start
@@ -71,4 +76,6 @@ def _between(left: float, right: float, share: float, shape: str) -> float:
         return right
     if shape == "cosine":
         share = (1 - math.cos(math.pi * share)) / 2
+    if shape == "sqrt":
+        share = math.sqrt(share)
     return left + (right - left) * share

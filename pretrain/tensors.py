@@ -1,0 +1,171 @@
+"""Safetensors files a tensor at a time, so that a model larger than the memory can be read and written."""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from pretrain.errors import TrainingError
+
+_NAMES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.int64: "I64",
+}
+_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+FILE_BYTES = 4 << 30
+
+Show = Callable[[int, int], None]  # bytes written, of how many
+
+
+class Reader:
+    """The tensors of one file, or of a folder's `model.safetensors` or files with an index.
+
+    Raises TrainingError for what cannot be read; an index may only name files that lie beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files: dict[Path, Any] = {}
+        self._where: dict[str, Path] = {}
+        self._aliases: dict[str, str] = {}
+        for file in [path] if path.is_file() else _files_of(path):
+            for name in self._open(file).keys():  # noqa: SIM118 (not a mapping)
+                if name in self._where:
+                    raise TrainingError(
+                        f"{path}: {name} is in two files, {self._where[name].name} and {file.name}"
+                    )
+                self._where[name] = file
+
+    def add_alias(self, name: str, other: str) -> None:
+        """Let a name that is not there stand for another tensor."""
+        if name not in self._where and other in self._where:
+            self._where[name], self._aliases[name] = self._where[other], other
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._where
+
+    def __iter__(self) -> Iterable[str]:
+        return iter(self._where)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._slice(name).get_shape())
+
+    def dtype(self, name: str) -> torch.dtype:
+        kind = self._slice(name).get_dtype()
+        if kind not in _DTYPES:
+            raise TrainingError(
+                f"{self._where[name]}: {name} has the type {kind}, which no model of ours has"
+            )
+        return _DTYPES[kind]
+
+    def read(self, name: str, place: tuple[int | slice, ...] = ()) -> Tensor:
+        """A tensor, or the part of it at `place`."""
+        try:
+            found = self._slice(name)
+            return found[place] if place else found[...]
+        except (OSError, SafetensorError) as error:
+            raise TrainingError(f"{self._where[name]}: {name} cannot be read ({error})") from None
+
+    def _slice(self, name: str) -> Any:
+        return self._open(self._where[name]).get_slice(self._aliases.get(name, name))
+
+    def _open(self, file: Path) -> Any:
+        if file not in self._files:
+            try:
+                self._files[file] = safe_open(file, "pt").__enter__()
+            except (OSError, SafetensorError) as error:
+                raise TrainingError(f"{file} cannot be read ({error}); get it anew") from None
+        return self._files[file]
+
+
+class Entry(NamedTuple):
+    """A tensor to be written: `parts` gives its values in order, in pieces of whole rows of any leading shape."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    parts: Callable[[], Iterable[Tensor]]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def write_file(
+    path: Path, entries: list[Entry], show: Show | None = None, before: int = 0, total: int = 0
+) -> None:
+    """One safetensors file, each entry asked for its values when its turn comes.
+
+    `show` is told the bytes written and of how many; `before` of a `total` lie in other files.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for entry in entries:
+        begin, end = end, end + entry.nbytes
+        header[entry.name] = {
+            "dtype": _NAMES[entry.dtype],
+            "shape": list(entry.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for entry in entries:
+            written = 0
+            for part in entry.parts():
+                raw = part.detach().to("cpu", entry.dtype).contiguous().flatten().view(torch.uint8)
+                written += file.write(raw.numpy().data)
+            if written != entry.nbytes:
+                raise ValueError(f"{entry.name}: {written} bytes written, {entry.nbytes} promised")
+            before += written
+            if show:
+                show(before, total or end)
+
+
+def write_folder(folder: Path, entries: list[Entry], show: Show | None = None) -> None:
+    """`model.safetensors`, or numbered files of bounded size and their index."""
+    files: list[list[Entry]] = [[]]
+    held = 0
+    for entry in entries:
+        if files[-1] and held + entry.nbytes > FILE_BYTES:
+            files.append([])
+            held = 0
+        files[-1].append(entry)
+        held += entry.nbytes
+    total, done = sum(entry.nbytes for entry in entries), 0
+    names = ["model.safetensors"]
+    if len(files) > 1:
+        names = [f"model-{i:05d}-of-{len(files):05d}.safetensors" for i in range(1, len(files) + 1)]
+    for name, held_entries in zip(names, files, strict=True):
+        write_file(folder / name, held_entries, show, done, total)
+        done += sum(entry.nbytes for entry in held_entries)
+    if len(files) > 1:
+        where = {entry.name: name for name, group in zip(names, files, strict=True) for entry in group}
+        index = {"metadata": {"total_size": total}, "weight_map": where}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _files_of(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        single = folder / "model.safetensors"
+        if not single.exists():
+            raise TrainingError(f"{folder} holds no model.safetensors; other formats run code when opened")
+        return [single]
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TrainingError(f"{index} cannot be read ({error!r}); get it anew") from None
+    for name in names:
+        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise TrainingError(f"{index} names {name!r}, which is no file beside it")
+    return [folder / name for name in sorted(names)]
