@@ -121,6 +121,7 @@ class _Run:
         self.model.recompute = config.recompute
         self.step = self.tokens = 0
         self.rolled_back = 0  # times in a row
+        self.fresh: list[str] = []  # weights that the model begun with lacks
         resumed = newest_checkpoint(self.checkpoints)
         state = read_state(resumed) if resumed else None
         if resumed and state:
@@ -128,7 +129,7 @@ class _Run:
         else:
             self.model.init_weights(config.seed)
             if config.start_from:
-                fill_from(self.model, config.start_from, data)
+                self.fresh = fill_from(self.model, config.start_from, data)
         self.model.to(self.device)
         self.optimizer = Optimizer(self.model, config)
         self.average = Average(self.model, config.ema_decay) if config.ema_decay is not None else None
@@ -315,7 +316,7 @@ class _Run:
             "last_loss": sum(recent) / len(recent),  # one batch alone would be noise
             "heldout": {"first": _by_source(held, 0), "last": _by_source(held, self.step)},
             "checkpoint": f"checkpoints/{checkpoint_name(self.step)}",
-        }
+        } | ({"fresh": self.fresh} if self.fresh else {})
 
 
 @contextmanager
