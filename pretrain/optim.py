@@ -60,8 +60,9 @@ class RoundedAdamW(torch.optim.Optimizer):
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is made orthogonal: every direction of a matrix moves by the same amount.
 
-    An update has `rms` as the root mean square of its entries, so that AdamW's learning rate and weight decay serve
-    (Moonlight, section 2.2). A parameter [..., n, m] is a stack of matrices; each of `halves` stacks two along n.
+    An update has `muon_rms` as the root mean square of its entries, so that AdamW's learning rate and weight decay
+    serve (Moonlight, section 2.2). A parameter [..., n, m] is a stack of matrices, each of them moved by itself; each
+    of `halves` stacks two along n. Matrices of one shape are worked on together.
     """
 
     def __init__(
@@ -74,40 +75,48 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
         for group in self.param_groups:
+            alike: dict[Any, list[nn.Parameter]] = {}
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight, dtype=self.dtype)
-                momentum = state["momentum"].float().lerp_(weight.grad, 1 - self.momentum)
-                state["momentum"].copy_(momentum)
-                update = weight.grad.lerp(momentum, self.momentum)  # Nesterov's
-                if weight in self.halves:
-                    update = update.unflatten(-2, (2, -1))
-                scale = self.rms * max(update.shape[-2:]) ** 0.5
-                update = orthogonalised(update, self.steps).reshape(weight.shape)
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(update, alpha=-group["lr"] * scale)
+                if weight.grad is not None:
+                    # Experts are many as they are: no more than one stack of them is held twice.
+                    alike.setdefault(weight.shape if weight.ndim == 2 else weight, []).append(weight)
+            for weights in alike.values():
+                updates = torch.stack([self._with_momentum(weight) for weight in weights])
+                if weights[0] in self.halves:
+                    updates = updates.unflatten(-2, (2, -1))
+                rate = group["lr"] * self.rms * max(updates.shape[-2:]) ** 0.5
+                updates = orthogonalised(updates, self.steps)
+                for weight, update in zip(weights, updates, strict=True):
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    weight.add_(update.reshape(weight.shape), alpha=-rate)
+
+    def _with_momentum(self, weight: nn.Parameter) -> Tensor:
+        """The gradient's mean over the last steps, as it will be when the gradient comes once more (Nesterov)."""
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight, dtype=self.dtype)
+        momentum = state["momentum"].float().lerp_(weight.grad, 1 - self.momentum)
+        state["momentum"].copy_(momentum)
+        return momentum.lerp(weight.grad, 1 - self.momentum)
 
 
 def orthogonalised(x: Tensor, steps: tuple[tuple[float, float, float], ...]) -> Tensor:
     """About the nearest matrices [..., n, m] whose singular values are all one, at any scale of x: Newton-Schulz
     iteration, in bfloat16 on a GPU."""
     tall = x.shape[-2] > x.shape[-1]
-    y = (x.mT if tall else x).flatten(0, -3) if x.ndim > 2 else (x.mT if tall else x)[None]
+    y = (x.mT if tall else x).reshape(-1, *sorted(x.shape[-2:]))
     y = y / y.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     y = y.to(torch.bfloat16 if x.is_cuda else torch.float32)
     for a, b, c in steps:
         square = y @ y.mT
         y = torch.baddbmm(y, torch.baddbmm(square, square, square, beta=b, alpha=c), y, beta=a)
-    return (y.mT if tall else y).to(x.dtype).reshape(x.shape)
+    return (y.mT if tall else y).reshape(x.shape).to(x.dtype)
 
 
 class Optimizer:
     """All of a model's parameters, each in one optimizer: matrices decay, norms do not.
 
-    With Muon, embedding, head and norms stay with AdamW (Moonlight; V4, section 2.4); routers, matrices like others
+    With Muon, embedding, head and norms stay with AdamW (Moonlight, V4); routers, matrices like others
     in both, do not. A weight without a gradient stays as it is, its moments too. Raises TrainingError where moments
     in bfloat16 could not follow the gradients.
     """
@@ -135,7 +144,7 @@ class Optimizer:
         else:
             adam = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=config.adam_eps, fused=True)
         self._moments = getattr(torch, config.moments)
-        self._optimizers: dict[str, torch.optim.Optimizer] = {name: adam for name in self._weights}
+        self._optimizers: dict[str, torch.optim.Optimizer] = dict.fromkeys(self._weights, adam)
         self._all = [adam]
         if muon:
             halves = {self._weights[n] for n in muon if n.endswith("w13_EGD")}
@@ -240,9 +249,7 @@ class Average:
         self._updates = int(tensors["updates"])
 
     @torch.no_grad()
-    def _take_in(
-        self, weights: dict[str, Any], kept: float, landed: torch.cuda.Event | None = None
-    ) -> None:
+    def _take_in(self, weights: dict[str, Any], kept: float, landed: torch.cuda.Event | None = None) -> None:
         if landed is not None:
             landed.synchronize()
         for name, value in self._values.items():

@@ -24,6 +24,7 @@ def test_far_above_the_median_is_a_spike():
 
 def test_the_first_steps_are_never_spikes_but_no_number_always_is():
     assert not fed(19).is_spike(100.0, 100.0)
+    assert fed(20).is_spike(100.0, 1.0)
     for bad in (math.nan, math.inf):
         assert Spikes(2.0).is_spike(bad, 1.0) and Spikes(2.0).is_spike(1.0, bad)
         assert not Spikes(None).is_spike(bad, bad)
