@@ -25,10 +25,9 @@ from corpus.extract import PAGE
 from corpus.mining import STATISTIC
 from corpus.packing import SEQUENCE
 from corpus.repositories import FILE
-from corpus.schema import VERDICT, document_id
+from corpus.schema import METRICS, VERDICT, document_id
 from jobs.deduplicate import FATE
 from jobs.worker import Counts, part_name, write_part
-from pretrain.metrics import SCHEMA as METRICS
 from repo_ordering.rows import ACCOUNT, DROPS, ORDERED
 
 PAGES_OF_A_PART, REPOSITORIES_OF_A_PART = 100_000, 600

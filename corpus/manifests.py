@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from corpus import storage
+from corpus.schema import METRICS
 
 MANIFEST, RUNNING = "_lode.json", "_running.json"
 ROUND = re.compile(r"(?:^|/)mining/round-(\d{1,6})/")
@@ -55,21 +56,6 @@ ROUNDS = pa.schema(
         *((name, pa.float64() if name in REAL else pa.int64()) for name in (*FOUND_PER_ROUND, *MODEL)),
         ("accepted", pa.list_(pa.string())),
         ("stopped", pa.string()),
-    ]
-)
-METRICS = pa.schema(
-    [
-        ("step", pa.int64()),
-        ("tokens", pa.int64()),
-        *(
-            (n, pa.float64())
-            for n in ("loss", "mtp_loss", "balance_loss", "lr", "grad_norm", "tokens_per_second")
-        ),
-        ("max_violation", pa.list_(pa.float64())),
-        ("expert_load", pa.list_(pa.list_(pa.int64()))),
-        ("source", pa.string()),
-        ("heldout_loss", pa.float64()),
-        ("heldout_tokens", pa.int64()),
     ]
 )
 PROBLEMS = pa.schema([("file", pa.string()), ("problem", pa.string())])

@@ -78,3 +78,32 @@ def judged(batch: pa.RecordBatch, verdicts: list[tuple[str, str] | None]) -> pa.
     reasons = pa.array([v and v[0] for v in verdicts], pa.string())
     details = pa.array([v and v[1] for v in verdicts], pa.string())
     return pa.RecordBatch.from_arrays([*batch.columns, reasons, details], schema=with_verdict(batch.schema))
+
+
+# Of a training run, `run/metrics.parquet`, and a line each in `metrics.jsonl` while it goes on.
+METRICS = pa.schema(
+    [
+        ("step", pa.int64()),  # optimizer steps done
+        ("tokens", pa.int64()),  # tokens read so far
+        ("loss", pa.float64()),  # cross-entropy of the next token, nats
+        ("mtp_loss", pa.float64()),  # mean over depths, nats, without its weight
+        ("balance_loss", pa.float64()),  # mean over layers, without its weight
+        ("lr", pa.float64()),
+        ("bias_update_speed", pa.float64()),
+        ("mtp_loss_weight", pa.float64()),
+        ("grad_norm", pa.float64()),  # before clipping
+        ("batch_sequences", pa.int64()),  # packed sequences of this step
+        ("context_length", pa.int64()),  # tokens of each piece the model saw
+        ("spike", pa.string()),  # what became of a spike: "skipped", or "rolled back" in the first step after
+        ("source_loss", pa.map_(pa.string(), pa.float64())),  # `loss` by the source of the predicted token
+        ("tokens_per_second", pa.float64()),
+        ("model_tflops", pa.float64()),  # 10^12 floating-point operations a second, by the model's shape
+        ("mfu", pa.float64()),  # those over the GPU's bfloat16 peak; null elsewhere
+        ("memory_gib", pa.float64()),  # the most a GPU held in this step; null elsewhere
+        ("max_violation", pa.list_(pa.float64())),  # of each expert layer, MTP's last
+        ("expert_load", pa.list_(pa.list_(pa.int64()))),  # tokens of this step, layer by expert
+        ("source", pa.string()),
+        ("heldout_loss", pa.float64()),
+        ("heldout_tokens", pa.int64()),
+    ]
+)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from corpus.errors import LodeError
 from jobs import (
     cli_corpus,
+    cli_evaluate,
     cli_fetch,
     cli_formats,
     cli_inspect,
@@ -105,6 +106,7 @@ cli_mine.register(app)
 cli_tokens.register(app)
 cli_pack.register(app)
 cli_model.register(app)
+cli_evaluate.register(app)
 cli_inspect.register(app)
 cli_formats.register(app)
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
 
 Model = Annotated[str, typer.Argument(help="A run directory, a checkpoint or an exported model.")]
 Average = Annotated[bool, typer.Option("--average", help="The running mean of a run's weights.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
+
+
+class Place(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Device = Annotated[Place, typer.Option(help="auto: the GPU where there is one.")]
 
 
 def generate(
@@ -35,7 +44,7 @@ def generate(
         bool, typer.Option("--speculative", help="Temperature 0, in fewer passes: MTP modules draft ahead.")
     ] = False,
     average: Average = False,
-    device: Device = "auto",
+    device: Device = Place.auto,
     as_json: Json = False,
 ) -> None:
     """Let a model go on from a prompt."""
@@ -91,7 +100,7 @@ def evaluate(
     ] = None,
     infill: Annotated[
         str | None,
-        typer.Option(help="Code (files or repositories): holes to fill. With --shards, only what they hold."),
+        typer.Option(help="Code, files or repositories: holes to fill (with --shards, of what they hold)."),
     ] = None,
     cross_file: Annotated[
         str | None, typer.Option(help="Repositories that `lode order` wrote: lines that need another file.")
@@ -103,9 +112,7 @@ def evaluate(
     limit: Annotated[int, typer.Option(min=1, help="Holes of each kind, and lines, at most.")] = 200,
     window: Annotated[
         int | None,
-        typer.Option(
-            min=64, help="Tokens of a question (default: a sequence of --shards, or all positions)."
-        ),
+        typer.Option(min=64, help="Tokens of a question (default: those of a sequence in training)."),
     ] = None,
     spm: Annotated[bool, typer.Option("--spm", help="Holes in suffix-prefix-middle order.")] = False,
     sequences: Annotated[
@@ -113,7 +120,7 @@ def evaluate(
     ] = None,
     batch_sequences: Annotated[int, typer.Option(min=1, help="Packed sequences at a time.")] = 8,
     average: Average = False,
-    device: Device = "auto",
+    device: Device = Place.auto,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -124,8 +131,9 @@ def evaluate(
         raise LodeError("there is nothing to measure: give --shards, --infill or --cross-file.")
     found: dict[str, Any] = {}
     with Progress(quiet) as progress:
-        from jobs import evaluate as code
-        from pretrain.evaluate import check_fit, heldout_loss, token_bytes
+        from jobs import questions
+        from jobs.evaluate import fill, next_lines
+        from pretrain.evaluate import check_fit, heldout_loss, token_bytes, trained_with
         from pretrain.shards import Shards
 
         data = Shards(shards) if shards else None
@@ -147,8 +155,8 @@ def evaluate(
                 name: {**of, "perplexity": math.exp(min(of["loss"], 700))} for name, of in losses.items()
             }
             progress.finish("loss", f"{len(rows):,} sequences")
-        size = min(window or (data.sequence_length if data else positions), positions)
-        only = code.held_out(shards) if shards else None
+        size = min(window or trained_with(model).sequence_length or positions, positions)
+        only = questions.held_out(shards) if shards else None
         if infill:
             assert words
             if missing := [
@@ -158,16 +166,16 @@ def evaluate(
                     f"--infill: the tokenizer has no {missing[0]} token, so the model was not taught to."
                 )
             progress.start("infill")
-            gaps = code.gaps(code.documents(infill, only), size, limit)
-            asked = [question for gap in gaps if (question := code.ask_gap(gap, words, size, spm))]
-            found["infill"] = code.fill(network, asked, words, show)
+            gaps = questions.gaps(questions.documents(infill, only), size, limit)
+            asked = [ask for gap in gaps if (ask := questions.ask_gap(gap, words, size, spm))]
+            found["infill"] = fill(network, asked, words, show)
             progress.finish("infill", told(len(asked), len(gaps), "holes"))
         if cross_file:
             assert words
             progress.start("cross-file")
-            lines = code.lines(code.documents(cross_file, only), size, limit)
-            asked = [question for line in lines if (question := code.ask_line(line, words, size))]
-            found["cross_file"] = code.next_lines(network, asked, words, show)
+            lines = questions.lines(questions.documents(cross_file, only), size, limit)
+            asked = [ask for line in lines if (ask := questions.ask_line(line, words, size))]
+            found["cross_file"] = next_lines(network, asked, words, show)
             progress.finish("cross-file", told(len(asked), len(lines), "lines"))
     typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else table(found))
 
@@ -189,7 +197,7 @@ def opened(
     from pretrain.load import load_model
 
     network, _ = load_model(model, device, average)
-    trained = trained_with(model)
+    trained = trained_with(model).tokenizer
     if data:
         check_tokenizer(data, trained, model)
     known = {mark for mark in (trained, data and data.tokenizer_fingerprint) if mark}
@@ -200,7 +208,8 @@ def opened(
         return network, None
     words = TextTokenizer.load(path)
     if known and words.fingerprint not in known:
-        raise LodeError(f"{path}: {model} was trained with another tokenizer; give that one.")
+        of = model if trained else data.path
+        raise LodeError(f"{path}: this is not the tokenizer that {of} was made with; give that one.")
     if words.vocabulary_size > network.config.vocab_size:
         raise LodeError(
             f"{path}: it has {words.vocabulary_size:,} entries and the model only {network.config.vocab_size:,}; "

@@ -1,4 +1,4 @@
-"""Commands for the model: train, generate, evaluate."""
+"""The command that trains: `lode train`."""
 
 import json
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from corpus.errors import LodeError
-from jobs.cli_options import Json, Quiet, Set
+from jobs.cli_options import Quiet, Set
 
 
 def train(
@@ -25,6 +25,7 @@ def train(
 ) -> None:
     """Train the bundled model on shards."""
     from corpus import storage
+    from jobs.model import loss_of
     from jobs.progress import Progress
     from jobs.recipe import load_recipe
     from pretrain.loop import train as run
@@ -59,72 +60,5 @@ def settings_of(config: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def loss_of(metrics: dict[str, Any]) -> str:
-    """What a line of progress says of a step."""
-    loss = "loss is no number" if metrics["loss"] is None else f"loss {metrics['loss']:.3f}"
-    return f"{loss}, {metrics['spike']}" if metrics["spike"] else loss
-
-
-def generate(
-    model: Annotated[str, typer.Argument(help="A run directory, a checkpoint or an exported model.")],
-    prompt: Annotated[str, typer.Argument(help="The text to go on from.")],
-    tokenizer: Annotated[str, typer.Option(help="The tokenizer.json of its shards.")],
-    tokens: Annotated[int, typer.Option(min=1)] = 64,
-    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 0.8,
-    top_k: Annotated[int, typer.Option(min=1, help="Draw among so many.")] = 50,
-    seed: int = 0,
-    speculative: Annotated[
-        bool,
-        typer.Option(help="Likeliest tokens, drafted by multi-token prediction: the same, in fewer passes."),
-    ] = False,
-    average: Annotated[bool, typer.Option(help="The running mean of the run's weights.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Let a model go on from a prompt."""
-    from corpus.tokens import TextTokenizer
-    from jobs.cli_corpus import printable
-    from pretrain.generate import sample, speculate
-    from pretrain.load import load_model
-
-    loaded = TextTokenizer.load(tokenizer)
-    network, special = load_model(model, average=average)
-    if network.config.vocab_size < loaded.vocabulary_size:
-        raise LodeError(
-            f"{tokenizer}: it has {loaded.vocabulary_size:,} entries and the model {network.config.vocab_size:,}; "
-            "give the tokenizer.json of the shards that it was trained on."
-        )
-    ids = [loaded.special["bos"], *loaded.encode(prompt).tolist()]
-    if speculative:
-        written = speculate(network, ids, tokens, special.get("eos"))
-    else:
-        written = sample(network, ids, tokens, temperature, top_k, seed, special.get("eos"))
-    # A model may have more entries than its tokenizer, for round numbers.
-    known = [token for token in written.tokens if token < loaded.vocabulary_size]
-    text = loaded.decode(known)
-    if as_json:
-        typer.echo(json.dumps({"text": text, **written._asdict()}, ensure_ascii=False))
-        return
-    typer.echo(printable(prompt + text))
-    if speculative:
-        typer.echo(f"{written.accepted} of {written.drafted} drafted tokens were right.", err=True)
-
-
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A run directory, a checkpoint or an exported model.")],
-    shards: Annotated[str, typer.Option(help="Folder of packed sequences that it has not seen.")],
-    as_json: Json = False,
-) -> None:
-    """The loss of a model on packed sequences, by source."""
-    from pretrain.evaluate import evaluate as run
-
-    losses = run(model, shards)
-    if as_json:
-        typer.echo(json.dumps(losses, indent=2))
-        return
-    for source, values in losses.items():
-        typer.echo(f"{values['loss']:8.4f}  {values['tokens']:>10,} tokens  {source}")
-
-
 def register(app: typer.Typer) -> None:
-    for command in (train, generate, evaluate):
-        app.command()(command)
+    app.command()(train)

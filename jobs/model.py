@@ -8,12 +8,22 @@ import pyarrow as pa
 
 from corpus import storage
 from corpus.errors import LodeError
-from jobs.cli_model import loss_of
 from jobs.engine import Account, Stage, Work
 from jobs.worker import Counts
 from pretrain.config import TrainingConfig
 
-EVALUATION = pa.schema([("source", pa.string()), ("loss", pa.float64()), ("tokens", pa.int64())])
+EVALUATION = pa.schema(
+    [
+        ("source", pa.string()),
+        ("loss", pa.float64()),  # nats a predicted token
+        ("tokens", pa.int64()),
+        (
+            "bits_per_byte",
+            pa.float64(),
+        ),  # of the tokens that stand for text; null where the tokenizer hides its bytes
+        ("bytes", pa.int64()),
+    ]
+)
 ROOMS = ("pretrain", "jobs/model.py")
 
 
@@ -41,18 +51,31 @@ def train(work: Work, shards: Stage, heldout: Stage | None, config: TrainingConf
     return work.stage("run", ROOMS, config.model_dump(mode="json"), inputs, build, resumes=True)
 
 
+def loss_of(metrics: dict[str, Any]) -> str:
+    """What a line of progress says of a step."""
+    loss = "loss is no number" if metrics["loss"] is None else f"loss {metrics['loss']:.3f}"
+    return f"{loss}, {metrics['spike']}" if metrics["spike"] else loss
+
+
 def headline_of(result: dict[str, Any]) -> str:
     first, last = result.get("first_loss"), result.get("last_loss")
     return f", loss {first:.2f} → {last:.2f}" if first is not None and last is not None else ""
 
 
-def evaluation(work: Work, run: Stage, heldout: Stage) -> Stage:
+def evaluation(work: Work, run: Stage, heldout: Stage, tokenizer: Stage) -> Stage:
     """The finished model's loss on held-out documents, by source."""
 
     def build(folder: str) -> Account:
+        from pretrain.errors import TrainingError
         from pretrain.evaluate import evaluate
 
-        losses = evaluate(run.folder, heldout.folder) if heldout.manifest["rows_written"] else {}
+        losses: dict[str, Any] = {}
+        if heldout.manifest["rows_written"]:
+            path = storage.join(tokenizer.folder, "tokenizer.json")
+            try:
+                losses = dict(evaluate(run.folder, heldout.folder, tokenizer=path))
+            except TrainingError:  # also where the tokenizer hides its bytes: the loss can be told all the same
+                losses = dict(evaluate(run.folder, heldout.folder))
         rows = [{"source": source, **values} for source, values in losses.items()]
         batch = pa.RecordBatch.from_pylist(rows, EVALUATION)
         storage.write_parquet(storage.join(folder, "part-00000.parquet"), iter([batch]), EVALUATION)
@@ -61,7 +84,7 @@ def evaluation(work: Work, run: Stage, heldout: Stage) -> Stage:
             Counts(len(rows), len(rows), len(rows)), "sources", {"headline": f"held-out loss: {headline}"}
         )
 
-    inputs = {"run": run.fingerprint, "heldout": heldout.fingerprint}
+    inputs = {"run": run.fingerprint, "heldout": heldout.fingerprint, "tokenizer": tokenizer.fingerprint}
     return work.stage("evaluation", ROOMS, {}, inputs, build)
 
 

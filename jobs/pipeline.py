@@ -72,7 +72,7 @@ def run_recipe(work: Work, recipe: Recipe, until: str | None = None) -> None:
         if recipe.train:
             config = recipe.training(shards.manifest["shards"]["vocabulary_size"])
             run = done(model.train(work, shards, heldout, config), "run")
-            done(model.evaluation(work, run, heldout), "evaluation")
+            done(model.evaluation(work, run, heldout, tokens), "evaluation")
             done(model.export(work, run, tokens), "run/hf")
     except Reached:
         pass

@@ -210,6 +210,8 @@ def _write_json(path: Path, value: Any) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TrainingError(f"there is no {path}; give a Hugging Face folder") from None
     except (OSError, ValueError, RecursionError) as error:
         raise TrainingError(f"{path} cannot be read as JSON ({error})") from None
     if not isinstance(value, dict):

@@ -1,7 +1,7 @@
 """What a run measured: one JSON line at a time while it runs, one Parquet table when it is done.
 
-Two kinds of row share the table. Training rows (`source` is null) are one for each step. Held-out rows are
-one for each source at each evaluation, and fill `source`, `heldout_loss` and `heldout_tokens` only.
+Two kinds of row share the table (`corpus.schema.METRICS`). Training rows (`source` is null) are one for each step.
+Held-out rows are one for each source at each evaluation, and fill `source`, `heldout_loss` and `heldout_tokens` only.
 """
 
 import json
@@ -12,34 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from corpus.schema import METRICS
 from pretrain.errors import TrainingError
-
-SCHEMA = pa.schema(
-    [
-        ("step", pa.int64()),  # optimizer steps done
-        ("tokens", pa.int64()),  # tokens read so far
-        ("loss", pa.float64()),  # cross-entropy of the next token, nats
-        ("mtp_loss", pa.float64()),  # mean over depths, nats, without its weight
-        ("balance_loss", pa.float64()),  # mean over layers, without its weight
-        ("lr", pa.float64()),
-        ("bias_update_speed", pa.float64()),
-        ("mtp_loss_weight", pa.float64()),
-        ("grad_norm", pa.float64()),  # before clipping
-        ("batch_sequences", pa.int64()),  # packed sequences of this step
-        ("context_length", pa.int64()),  # tokens of each piece the model saw
-        ("spike", pa.string()),  # what became of a spike: "skipped", or "rolled back" in the first step after
-        ("source_loss", pa.map_(pa.string(), pa.float64())),  # `loss` by the source of the predicted token
-        ("tokens_per_second", pa.float64()),
-        ("model_tflops", pa.float64()),  # 10^12 floating-point operations a second, by the model's shape
-        ("mfu", pa.float64()),  # those over the GPU's bfloat16 peak; null elsewhere
-        ("memory_gib", pa.float64()),  # the most a GPU held in this step; null elsewhere
-        ("max_violation", pa.list_(pa.float64())),  # of each expert layer, MTP's last
-        ("expert_load", pa.list_(pa.list_(pa.int64()))),  # tokens of this step, layer by expert
-        ("source", pa.string()),
-        ("heldout_loss", pa.float64()),
-        ("heldout_tokens", pa.int64()),
-    ]
-)
 
 
 class Metrics:
@@ -73,8 +47,7 @@ class Metrics:
         """Write the Parquet table and return its path."""
         self.close()
         fresh = self._table.with_suffix(".partial")
-        rows = [row | {"source_loss": list((row.get("source_loss") or {}).items())} for row in self.rows]
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), fresh, compression="zstd")
+        pq.write_table(pa.Table.from_pylist(self.rows, METRICS), fresh, compression="zstd")
         os.replace(fresh, self._table)
         return self._table
 

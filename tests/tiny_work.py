@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 from corpus.chunks import CHUNK
 from corpus.contamination import CONTAMINATION
 from corpus.packing import SEQUENCE
-from corpus.schema import DOCUMENT, DROPPED
+from corpus.schema import DOCUMENT, DROPPED, METRICS
 from jobs.deduplicate import FATE, LINE
-from pretrain.metrics import SCHEMA as METRICS
 from repo_ordering.rows import ACCOUNT, DROPS
 
 HOSTILE = (

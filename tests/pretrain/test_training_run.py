@@ -13,12 +13,12 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from corpus.schema import METRICS
 from pretrain.checkpoint import load_checkpoint, newest_checkpoint
 from pretrain.errors import TrainingError
 from pretrain.evaluate import evaluate
 from pretrain.generate import generate
 from pretrain.loop import train
-from pretrain.metrics import SCHEMA
 from pretrain.shards import RowReader
 
 
@@ -62,7 +62,7 @@ def test_a_run_learns(tmp_path, training, shards, heldout):
 def test_metrics_hold_a_row_for_each_step_and_each_source(finished):
     out, summary = finished
     table = pq.read_table(out / "metrics.parquet")
-    assert table.schema == SCHEMA
+    assert table.schema == METRICS
     rows = table.to_pylist()
     steps = [row for row in rows if row["source"] is None]
     assert [row["step"] for row in steps] == list(range(1, 7))
