@@ -122,25 +122,21 @@ def _released_entries(checkpoint: Path, config: ModelConfig, dtype: str, average
             )
         source = mean if mean and name in mean else weights
         for i, hf in enumerate(names):
-            place, part = _place(shape, i, len(names))
-            read = partial(_read, source, name, place)
+            expert, rows, part = _place(shape, i, len(names))
+            read = partial(source.read, name, expert, rows)
             for each in [hf, *repeated_names(name, config)]:
                 entries += _entries(each, part, read, dtype)
     return entries
 
 
-def _read(source: Reader, name: str, place: tuple[int | slice, ...]) -> Tensor:
-    return source.read(name, place)
-
-
-def _place(shape: tuple[int, ...], i: int, n_parts: int) -> tuple[tuple[int | slice, ...], tuple[int, ...]]:
-    """Where the i-th of equal parts lies in a tensor [E, N, K] of stacked experts, and the part's shape."""
+def _place(shape: tuple[int, ...], i: int, n_parts: int) -> tuple[int | None, slice | None, tuple[int, ...]]:
+    """Where the i-th of equal parts lies in a stack [E, N, K] of experts: expert and rows; and the part's shape."""
     if n_parts == 1:
-        return (), shape
+        return None, None, shape
     per_expert = n_parts // shape[0]
     rows = shape[1] // per_expert
     first = i % per_expert * rows
-    return (i // per_expert, slice(first, first + rows)), (rows, *shape[2:])
+    return i // per_expert, slice(first, first + rows), (rows, *shape[2:])
 
 
 def _entries(hf: str, shape: tuple[int, ...], read: Callable[[], Tensor], dtype: str) -> list[Entry]:
@@ -167,7 +163,7 @@ def _open(path: Path) -> tuple[ModelConfig, dict[str, Any], Reader]:
         for i, hf in enumerate(names):
             if hf not in found:
                 raise TrainingError(f"{path} lacks the weight {hf}")
-            wanted = _place(shape, i, len(names))[1]
+            wanted = _place(shape, i, len(names))[2]
             if found.shape(hf) != wanted:
                 raise TrainingError(f"{path}: {hf} is {found.shape(hf)}, the model needs {wanted}")
             if found.dtype(hf) == torch.float8_e4m3fn:

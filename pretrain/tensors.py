@@ -2,10 +2,11 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -25,65 +26,86 @@ FILE_BYTES = 4 << 30
 Show = Callable[[int, int], None]  # bytes written, of how many
 
 
+class Stored(NamedTuple):
+    """Where a tensor lies: `begin` bytes into its file."""
+
+    file: Path
+    kind: str
+    shape: tuple[int, ...]
+    begin: int
+
+
 class Reader:
     """The tensors of one file, or of a folder's `model.safetensors` or files with an index.
 
-    Raises TrainingError for what cannot be read; an index may only name files that lie beside it.
+    Files are read, not mapped into memory, where what was touched would stay. Raises TrainingError for what cannot be
+    read; an index may only name files that lie beside it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._files: dict[Path, Any] = {}
-        self._where: dict[str, Path] = {}
-        self._aliases: dict[str, str] = {}
+        self._stored: dict[str, Stored] = {}
         for file in [path] if path.is_file() else _files_of(path):
-            for name in self._open(file).keys():  # noqa: SIM118 (not a mapping)
-                if name in self._where:
-                    raise TrainingError(
-                        f"{path}: {name} is in two files, {self._where[name].name} and {file.name}"
-                    )
-                self._where[name] = file
+            for name, stored in _header(file):
+                if name in self._stored:
+                    other = self._stored[name].file.name
+                    raise TrainingError(f"{path}: {name} is in two files, {other} and {file.name}")
+                self._stored[name] = stored
 
     def add_alias(self, name: str, other: str) -> None:
         """Let a name that is not there stand for another tensor."""
-        if name not in self._where and other in self._where:
-            self._where[name], self._aliases[name] = self._where[other], other
+        if name not in self._stored and other in self._stored:
+            self._stored[name] = self._stored[other]
 
     def __contains__(self, name: str) -> bool:
-        return name in self._where
+        return name in self._stored
 
-    def __iter__(self) -> Iterable[str]:
-        return iter(self._where)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._slice(name).get_shape())
+        return self._stored[name].shape
 
     def dtype(self, name: str) -> torch.dtype:
-        kind = self._slice(name).get_dtype()
-        if kind not in _DTYPES:
+        stored = self._stored[name]
+        if stored.kind not in _DTYPES:
             raise TrainingError(
-                f"{self._where[name]}: {name} has the type {kind}, which no model of ours has"
+                f"{stored.file}: {name} has the type {stored.kind}, which no model of ours has"
             )
-        return _DTYPES[kind]
+        return _DTYPES[stored.kind]
 
-    def read(self, name: str, place: tuple[int | slice, ...] = ()) -> Tensor:
-        """A tensor, or the part of it at `place`."""
+    def read(self, name: str, expert: int | None = None, rows: slice | None = None) -> Tensor:
+        """A tensor; or of a stack [E, N, ...] the matrix of one expert, or some of its rows."""
+        stored, dtype, shape = self._stored[name], self.dtype(name), self.shape(name)
+        first = 0
+        if expert is not None:
+            begin, end, _ = (rows or slice(None)).indices(shape[1])
+            first = (expert * shape[1] + begin) * math.prod(shape[2:])
+            shape = (end - begin, *shape[2:])
+        raw = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
         try:
-            found = self._slice(name)
-            return found[place] if place else found[...]
-        except (OSError, SafetensorError) as error:
-            raise TrainingError(f"{self._where[name]}: {name} cannot be read ({error})") from None
+            with stored.file.open("rb") as file:
+                file.seek(stored.begin + first * dtype.itemsize)
+                complete = file.readinto(raw.data) == len(raw)
+        except OSError as error:
+            raise TrainingError(f"{stored.file}: {name} cannot be read ({error})") from None
+        if not complete:
+            raise TrainingError(f"{stored.file} was cut short while it was read")
+        return torch.from_numpy(raw).view(dtype).view(shape) if len(raw) else torch.empty(shape, dtype=dtype)
 
-    def _slice(self, name: str) -> Any:
-        return self._open(self._where[name]).get_slice(self._aliases.get(name, name))
 
-    def _open(self, file: Path) -> Any:
-        if file not in self._files:
-            try:
-                self._files[file] = safe_open(file, "pt").__enter__()
-            except (OSError, SafetensorError) as error:
-                raise TrainingError(f"{file} cannot be read ({error}); get it anew") from None
-        return self._files[file]
+def _header(file: Path) -> Iterator[tuple[str, Stored]]:
+    """The tensors that a file says it holds."""
+    try:
+        # The library checks that names, types, shapes and offsets make sense and fill the file.
+        with safe_open(file, "pt"), file.open("rb") as raw:
+            size = int.from_bytes(raw.read(8), "little")
+            header = json.loads(raw.read(size))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise TrainingError(f"{file} cannot be read ({error}); get it anew") from None
+    for name, about in header.items():
+        if name != "__metadata__":
+            begin = 8 + size + about["data_offsets"][0]
+            yield name, Stored(file, about["dtype"], tuple(about["shape"]), begin)
 
 
 class Entry(NamedTuple):
