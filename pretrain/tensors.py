@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pretrain.errors import TrainingError
@@ -22,6 +21,7 @@ _NAMES = {
 }
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 FILE_BYTES = 4 << 30
+LARGEST_HEADER = 100_000_000  # as the library has it
 
 Show = Callable[[int, int], None]  # bytes written, of how many
 
@@ -94,18 +94,30 @@ class Reader:
 
 
 def _header(file: Path) -> Iterator[tuple[str, Stored]]:
-    """The tensors that a file says it holds."""
+    """The tensors that a file says it holds: side by side, from its header to its end, each as long as its shape."""
     try:
-        # The library checks that names, types, shapes and offsets make sense and fill the file.
-        with safe_open(file, "pt"), file.open("rb") as raw:
+        with file.open("rb") as raw:
             size = int.from_bytes(raw.read(8), "little")
+            if size > LARGEST_HEADER:
+                raise ValueError(f"a header of {size} bytes")
             header = json.loads(raw.read(size))
-    except (OSError, ValueError, SafetensorError) as error:
+        header.pop("__metadata__", None)
+        end = 0
+        for name, about in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            (begin, last), shape, kind = about["data_offsets"], tuple(about["shape"]), about["dtype"]
+            if not all(type(n) is int and n >= 0 for n in (begin, last, *shape)):
+                raise ValueError(f"{name} has the shape {shape} at {begin} to {last}")
+            wanted = math.prod(shape) * _DTYPES[kind].itemsize if kind in _DTYPES else last - begin
+            if begin != end or last - begin != wanted:
+                raise ValueError(
+                    f"{name} of shape {shape} at {begin} to {last} overlaps, or has another size"
+                )
+            end = last
+            yield name, Stored(file, kind, shape, 8 + size + begin)
+        if file.stat().st_size != 8 + size + end:
+            raise ValueError(f"it has {file.stat().st_size} bytes and not {8 + size + end}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TrainingError(f"{file} cannot be read ({error}); get it anew") from None
-    for name, about in header.items():
-        if name != "__metadata__":
-            begin = 8 + size + about["data_offsets"][0]
-            yield name, Stored(file, about["dtype"], tuple(about["shape"]), begin)
 
 
 class Entry(NamedTuple):

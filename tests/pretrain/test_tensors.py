@@ -64,6 +64,17 @@ def test_what_promises_more_than_it_gives_is_a_fault(tmp_path):
         write_file(tmp_path / "x", [Entry("a", torch.float32, (4, 4), lambda: [torch.zeros(3, 4)])])
 
 
+HEADERS = {
+    "a list": b"[]",
+    "no offsets": b'{"a": {"dtype": "F32", "shape": [4]}}',
+    "a negative shape": b'{"a": {"dtype": "F32", "shape": [-4], "data_offsets": [0, 16]}}',
+    "a true shape": b'{"a": {"dtype": "F32", "shape": [true, 4], "data_offsets": [0, 16]}}',
+    "another size": b'{"a": {"dtype": "F32", "shape": [5], "data_offsets": [0, 16]}}',
+    "a hole": b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]}}',
+    "a deep header": b'{"a":' + b"[" * 100_000,
+}
+
+
 def broken(folder: Path, what: str) -> None:
     save_file({"a": torch.zeros(4)}, folder / "model.safetensors")
     good = (folder / "model.safetensors").read_bytes()
@@ -74,6 +85,9 @@ def broken(folder: Path, what: str) -> None:
     elif what == "overlap":
         header = {name: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]} for name in "ab"}
         text = json.dumps(header).encode()
+        (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
+    elif what in HEADERS:
+        text = HEADERS[what]
         (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
     elif what == "empty":
         (folder / "model.safetensors").write_bytes(b"")
@@ -86,7 +100,8 @@ def broken(folder: Path, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["cut short", "header too long", "overlap", "empty", "two of a name", "an index of nothing"]
+    "what",
+    [*HEADERS, "cut short", "header too long", "overlap", "empty", "two of a name", "an index of nothing"],
 )
 def test_broken_folders_are_one_sentence(tmp_path, what):
     broken(tmp_path, what)
