@@ -1,5 +1,7 @@
 """How much arithmetic a training step is, by the model's shape: the numerator of MFU (PaLM report, appendix B)."""
 
+import re
+
 import torch
 
 from pretrain.config import ModelConfig
@@ -10,6 +12,7 @@ _PEAKS = {
     "H100 NVL": 835e12,
     "H100": 989.4e12,
     "H200": 989.4e12,
+    "H200 NVL": 835e12,
     "H800": 989.4e12,
     "GH200": 989.4e12,
     "H20": 148e12,
@@ -51,11 +54,10 @@ def peak_flops(device: torch.device) -> float | None:
     """The dense bfloat16 peak of a GPU we know, operations a second; None for others and for a CPU."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    words = {
-        part: peak for part, peak in _PEAKS.items() if all(word in name.split() for word in part.split())
-    }
-    return words[max(words, key=len)] if words else None
+    # "NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3": whole words, so that an H200 is no H20.
+    words = set(re.split(r"[ -]", torch.cuda.get_device_name(device)))
+    fitting = [part for part in _PEAKS if words.issuperset(part.split())]
+    return _PEAKS[max(fitting, key=len)] if fitting else None
 
 
 def _attention_weights(config: ModelConfig) -> int:

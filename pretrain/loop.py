@@ -178,7 +178,7 @@ class _Run:
                 torch.cuda.reset_peak_memory_stats(self.device)
             mtp_weight = config.mtp_loss_weight(now)
             found = gradients(self.model, batch, config, mtp_weight, self.data.sources)
-            norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm))
+            norm = self._clip(config.clip_norm)
             if not self.spikes.is_spike(found.loss, norm):
                 break
             if config.after_spike == "roll_back" and self._roll_back():
@@ -220,6 +220,15 @@ class _Run:
             "source_loss": {name: _number(loss) for name, loss in found.source_losses.items()},
             **self._speed(n_tokens, length, seconds),
         }
+
+    def _clip(self, most: float) -> float:
+        """Scale the gradients down to a norm of `most`, if they exceed it; their norm before."""
+        parameters = list(self.model.parameters())
+        total = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = float(total)
+        if not norm <= most:  # also where it is no number
+            torch.nn.utils.clip_grads_with_norm_(parameters, most, total)
+        return norm
 
     def _warm(self, steps: int) -> float:
         return min(1.0, (self.step + 1) / steps) if steps else 1.0

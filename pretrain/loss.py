@@ -32,28 +32,38 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, h_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:
         w_VD = weight_VD.to(h_TD.dtype)
+        counted_T1 = (targets_T != IGNORED)[:, None]
         grad_h, grad_w = torch.empty_like(h_TD), torch.zeros_like(weight_VD)
         losses_T = torch.empty(len(h_TD), device=h_TD.device)
+        # One chunk's logits, which become its probabilities in place: fresh memory for each would cost a CPU more
+        # than the softmax.
+        logits = h_TD.new_empty(min(CHUNK, len(h_TD)), len(w_VD))
         for rows in range(0, len(h_TD), CHUNK):
-            h, targets = h_TD[rows : rows + CHUNK], targets_T[rows : rows + CHUNK]
-            counted = targets != IGNORED
-            places = targets.clamp(min=0)[:, None]
-            log_p = (h @ w_VD.T).float().log_softmax(-1)
-            losses_T[rows : rows + CHUNK] = -log_p.gather(-1, places)[:, 0] * counted
-            p = log_p.exp_()
-            p.scatter_add_(-1, places, torch.full_like(p[:, :1], -1.0))
-            p *= counted[:, None]
+            chunk = slice(rows, rows + CHUNK)
+            h, counted, places = h_TD[chunk], counted_T1[chunk], targets_T[chunk, None].clamp(min=0)
+            scores = torch.mm(h, w_VD.T, out=logits[: len(h)])
+            score, most = scores.gather(-1, places).float(), scores.amax(-1, keepdim=True).float()
+            p = scores.float()
+            torch.softmax(p, -1, out=p)
+            # The most likely token's probability is never too small for a logarithm, whatever the target's is.
+            losses_T[chunk] = ((most - p.amax(-1, keepdim=True).log() - score) * counted)[:, 0]
+            p.scatter_add_(-1, places, torch.full_like(score, -1.0))
             p = p.to(h.dtype)
-            torch.mm(p, w_VD, out=grad_h[rows : rows + CHUNK])
-            grad_w += p.T @ h
+            torch.mm(p, w_VD, out=grad_h[chunk]).mul_(counted)
+            h = h * counted
+            if h.dtype == grad_w.dtype:
+                grad_w.addmm_(p.T, h)
+            else:
+                grad_w += p.T @ h
         ctx.save_for_backward(grad_h, grad_w)
         ctx.mark_non_differentiable(losses_T)
         return losses_T.sum(), losses_T
 
     @staticmethod
     def backward(ctx, grad: Tensor, _: None) -> tuple[Tensor, Tensor, None]:
+        # In place: nobody else holds them. A second backward pass would find them changed, and autograd refuses it.
         grad_h, grad_w = ctx.saved_tensors
-        return grad_h * grad, grad_w * grad, None
+        return grad_h.mul_(grad), grad_w.mul_(grad), None
 
 
 def linear_cross_entropy(h_TD: Tensor, weight_VD: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:

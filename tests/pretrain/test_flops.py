@@ -62,6 +62,8 @@ def test_peaks_go_by_the_longest_name_that_fits(monkeypatch):
         ("NVIDIA H100 PCIe", 756e12),
         ("NVIDIA H200", 989.4e12),
         ("NVIDIA H20", 148e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA A100 80GB PCIe", 312e12),
         ("NVIDIA GeForce RTX 4090", 165.2e12),
         ("Something else", None),
     ):
