@@ -110,22 +110,26 @@ def test_broken_folders_are_one_sentence(tmp_path, what):
 
 
 MEASURE = """
-import resource, sys
-from pathlib import Path
+import sys
 from pretrain.hf import export_hf, import_hf
 
+def most():
+    # ru_maxrss would be that of the process that started this one.
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
 source, out, dtype = sys.argv[1:]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = most()
 import_hf(source, out + "/run")
 export_hf(out + "/run/checkpoints/step-00000000", out + "/hf", dtype=dtype)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+print((most() - before) >> 10)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
 @pytest.mark.parametrize("dtype", ["bfloat16", "fp8"])
 def test_converting_needs_memory_for_a_tensor_not_for_the_model(tmp_path, dtype):
-    """350 MB of weights go both ways in a tenth of that."""
+    """350 MB of weights go both ways in a fraction of that: 21 and 30 MB when this was written."""
     from pretrain.checkpoint import State, save_checkpoint
     from pretrain.hf import export_hf
     from pretrain.model import Transformer
@@ -145,4 +149,4 @@ def test_converting_needs_memory_for_a_tensor_not_for_the_model(tmp_path, dtype)
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "source"), str(tmp_path), dtype]
     root = Path(__file__).parents[2]
     found = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
-    assert int(found.stdout) < size / 10, found.stdout
+    assert int(found.stdout) < size / 6, found.stdout
