@@ -74,7 +74,8 @@ def evaluation(work: Work, run: Stage, heldout: Stage, tokenizer: Stage) -> Stag
             path = storage.join(tokenizer.folder, "tokenizer.json")
             try:
                 losses = dict(evaluate(run.folder, heldout.folder, tokenizer=path))
-            except TrainingError:  # also where the tokenizer hides its bytes: the loss can be told all the same
+            except TrainingError:
+                # Also where the tokenizer hides its bytes: the loss can be told all the same.
                 losses = dict(evaluate(run.folder, heldout.folder))
         rows = [{"source": source, **values} for source, values in losses.items()]
         batch = pa.RecordBatch.from_pylist(rows, EVALUATION)
