@@ -421,18 +421,26 @@ class Recipe(Section):
             raise ValueError("mine: there is no source of kind `web` to mine")
         return self
 
-    def training(self, vocabulary_size: int) -> TrainingConfig:
-        """The run that `[train]` describes, for a tokenizer of this size."""
+    def training(self, vocabulary_size: int | None = None) -> TrainingConfig:
+        """The run that `[train]` describes, for a tokenizer of this size. Without a size the settings are checked, and
+        a model to go on with need not be there."""
         assert self.train is not None
         if self.train.preset:
-            shape = model_preset(self.train.preset, vocab_size=vocabulary_size)
+            shape = model_preset(self.train.preset, vocab_size=vocabulary_size or 1024)
+        elif vocabulary_size is None:
+            shape = model_preset("tiny", max_position_embeddings=2**40)
         else:
             from pretrain.load import shape_of  # loads torch
 
             shape = shape_of(str(self.train.start_from))
         settings = {"sequence_length": self.pack.sequence_length, "seed": self.seed}
         settings |= {"start_from": self.train.start_from, **(self.train.model_extra or {})}
-        return TrainingConfig.model_validate(settings | {"model": shape.model_dump() | self.train.model})
+        model = shape.model_dump()
+        changed = {
+            name: {**(model.get(name) or {}), **value} if isinstance(value, dict) else value
+            for name, value in self.train.model.items()  # `yarn` keeps what is not named
+        }
+        return TrainingConfig.model_validate(settings | {"model": model | changed})
 
 
 def section_of(kind: type[SectionKind], /, **values: Any) -> SectionKind:
@@ -488,8 +496,8 @@ def load_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
         apply_change(table, change)
     try:
         recipe = Recipe.model_validate(table)
-        if recipe.train and recipe.train.preset:
-            recipe.training(vocabulary_size=1024)
+        if recipe.train:
+            recipe.training()
     except ValidationError as error:
         raise LodeError(explain(error, text, where)) from None
     except (ValueError, LodeError) as error:

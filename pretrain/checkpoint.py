@@ -40,12 +40,14 @@ class State:
     shards_fingerprint: str
     loader: dict[str, Any]  # `Loader.state`: the place in the data
     spikes: list[Any] = field(default_factory=list)  # `Spikes.state`
+    rolled_back: int = 0  # times since the checkpoint that a spike leads back to
 
 
 @contextmanager
-def new_checkpoint(folder: Path, state: State, keep: int) -> Iterator[Path]:
+def new_checkpoint(folder: Path, state: State, keep: int, every: int = 1) -> Iterator[Path]:
     """A folder to write a checkpoint's files into. Where all went well it becomes `folder/step-*/` with `state.json`
-    beside them, and all but the newest `keep` go; otherwise nothing has changed.
+    beside them, and older ones go, but for the newest `keep` and the newest at a multiple of `every` steps; otherwise
+    nothing has changed.
     """
     final = folder / checkpoint_name(state.step)
     partial = folder / f".partial-{final.name}"
@@ -64,8 +66,12 @@ def new_checkpoint(folder: Path, state: State, keep: int) -> Iterator[Path]:
             shutil.rmtree(final)
         partial.rename(final)
         _flush(folder)
-        for old in _candidates(folder)[keep:]:
-            shutil.rmtree(old)
+        # One with more steps was passed over as damaged, and must not count as one that is kept.
+        steps = [step for step in _candidates(folder) if step <= state.step]
+        kept = {*steps[:keep], *[step for step in steps if step % every == 0][:1]}
+        for step in steps:
+            if step not in kept:
+                shutil.rmtree(folder / checkpoint_name(step))
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise TrainingError(
@@ -73,9 +79,12 @@ def new_checkpoint(folder: Path, state: State, keep: int) -> Iterator[Path]:
         ) from error
 
 
-def save_checkpoint(folder: Path, state: State, files: dict[str, dict[str, Tensor]], keep: int) -> Path:
-    """Write tensors by the name of their file as the checkpoint of `state`; its path."""
-    with new_checkpoint(folder, state, keep) as partial:
+def save_checkpoint(
+    folder: Path, state: State, files: dict[str, dict[str, Tensor]], keep: int, every: int = 1
+) -> Path:
+    """Write tensors by the name of their file as the checkpoint of `state`; its path. `keep` and `every` are those of
+    `new_checkpoint`."""
+    with new_checkpoint(folder, state, keep, every) as partial:
         for name, tensors in files.items():
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial / name)
     return folder / checkpoint_name(state.step)
@@ -86,9 +95,9 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the most steps that is whole, if there is one."""
-    for path in _candidates(folder):
+def newest_checkpoint(folder: Path, every: int = 1) -> Path | None:
+    """The checkpoint with the most steps, a multiple of `every`, that is whole, if there is one."""
+    for path in [folder / checkpoint_name(step) for step in _candidates(folder) if step % every == 0]:
         try:
             sizes = json.loads((path / "state.json").read_text())["files"]
             if all((path / name).stat().st_size == size for name, size in sizes.items()):
@@ -164,10 +173,10 @@ def check_same_run(path: Path, state: State, config: TrainingConfig, shards_fing
         raise TrainingError(f"{path} belongs to a run on other shards; give a new --out or the same shards")
 
 
-def _candidates(folder: Path) -> list[Path]:
-    """Checkpoints by name, most steps first."""
-    found = [(int(m[1]), path) for path in folder.glob("step-*") if (m := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True)]
+def _candidates(folder: Path) -> list[int]:
+    """Steps of what is a checkpoint by its name, the most first."""
+    names = [_NAME.fullmatch(path.name) for path in folder.glob("step-*")]
+    return sorted((int(name[1]) for name in names if name), reverse=True)
 
 
 def _flush(path: Path) -> None:

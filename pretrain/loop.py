@@ -3,11 +3,8 @@
 import json
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +31,7 @@ from pretrain.loader import Loader, Order
 from pretrain.metrics import Metrics
 from pretrain.model import Transformer, count_parameters
 from pretrain.optim import Average, Optimizer
+from pretrain.process import Stopped, asked_to_stop, deterministic, memory_named
 from pretrain.schedule import Progress
 from pretrain.shards import Shards
 from pretrain.spikes import Spikes
@@ -41,16 +39,8 @@ from pretrain.step import Step, gradients
 
 ProgressCallback = Callable[[int, int, dict[str, Any]], None]
 
-
-class Stopped(TrainingError):
-    """The run was asked to end and has saved where it is."""
-
-    def __init__(self, step: int, steps: int, number: int) -> None:
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        self.exit_status = 128 + number  # as shells tell a signal
-        super().__init__(
-            f"stopped by {name} after step {step:,} of {steps:,}, all saved; the same command goes on"
-        )
+MOST_ROLLED_BACK = 3  # times from one checkpoint on
+MOST_SKIPPED = 20  # steps in a row
 
 
 def train(
@@ -75,14 +65,10 @@ def train(
         raise TrainingError(
             f"{heldout} and {shards} were packed with different tokenizers; pack both with one"
         )
-    with _deterministic(config.deterministic), _asked_to_stop() as asked:
+    with deterministic(config.deterministic), memory_named(), asked_to_stop() as asked:
         run = _Run(config, data, held, Path(out), progress)
         try:
             return run.to_the_end(asked)
-        except torch.OutOfMemoryError:
-            raise TrainingError(
-                "the GPU's memory is full; lower micro_batch_sequences, or set recompute = 'cheap' or 'block'"
-            ) from None
         finally:
             run.metrics.close()
             run.loader.close()
@@ -120,12 +106,17 @@ class _Run:
         self.model = Transformer(config.model, getattr(torch, dtype))
         self.model.recompute = config.recompute
         self.step = self.tokens = 0
-        self.rolled_back = 0  # times in a row
+        self.rolled_back = 0  # times since the checkpoint that a spike leads back to
+        self.skipped = 0  # steps in a row
         self.fresh: list[str] = []  # weights that the model begun with lacks
         resumed = newest_checkpoint(self.checkpoints)
         state = read_state(resumed) if resumed else None
         if resumed and state:
             check_same_run(resumed, state, config, data.fingerprint())
+        elif any(self.checkpoints.glob("step-*")):
+            raise TrainingError(
+                f"none of the checkpoints in {self.checkpoints} is whole; remove them to begin anew"
+            )
         else:
             self.model.init_weights(config.seed)
             if config.start_from:
@@ -138,6 +129,7 @@ class _Run:
         if resumed and state:
             self.loader.restore(state.loader)
             self._go_to(resumed, state)
+            self.rolled_back = state.rolled_back
         self.metrics = Metrics(out, self.step if resumed else None, config.tensorboard)
         _write_settings(out / "settings.json", config)
 
@@ -190,7 +182,9 @@ class _Run:
         speed = config.bias_update_speed(now)
         if spike == "skipped":
             self.optimizer.drop_gradients()
+            self._count_skipped()
         else:
+            self.skipped = 0
             self._check_finite(found, norm)
             self.optimizer.step(learning_rate)
             for layer, load_E in zip(self.model.moe_layers(), found.load_LE, strict=True):
@@ -248,6 +242,14 @@ class _Run:
                 "lower learning_rate or clip_norm, or set spike_factor to leave such steps out"
             )
 
+    def _count_skipped(self) -> None:
+        self.skipped += 1
+        if self.skipped == MOST_SKIPPED:
+            raise TrainingError(
+                f"the last {MOST_SKIPPED} steps, up to {self.step + 1}, were all spikes, so nothing is learned; "
+                "raise spike_factor, or lower learning_rate, and begin with the last good checkpoint by start_from"
+            )
+
     def _speed(self, n_tokens: int, length: int, seconds: float) -> dict[str, float | None]:
         tflops = training_flops_per_token(self.config.model, length) * n_tokens / seconds / 1e12
         peak, on_gpu = peak_flops(self.device), self.device.type == "cuda"
@@ -260,10 +262,10 @@ class _Run:
 
     def _roll_back(self) -> bool:
         """Go back to the newest checkpoint, and on with the batches after the one that spiked. False where there is
-        none, or going back has not helped."""
-        newest = newest_checkpoint(self.checkpoints)
-        if newest is None or self.rolled_back >= 3:
-            self.rolled_back = 0
+        none, or going back has not helped. One that a signal asked for is passed over: a run that was never stopped
+        does not have it, and is to end with the same bits."""
+        newest = newest_checkpoint(self.checkpoints, self.config.checkpoint_every)
+        if newest is None or self.rolled_back == MOST_ROLLED_BACK:
             return False
         self.optimizer.drop_gradients()
         self._go_to(newest, read_state(newest))
@@ -293,15 +295,18 @@ class _Run:
             self.metrics.add(place | {"heldout_loss": result["loss"], "heldout_tokens": result["tokens"]})
 
     def _save(self) -> None:
-        self.rolled_back = 0
+        config = self.config
+        if self.step % config.checkpoint_every == 0:
+            self.rolled_back = 0
         state = State(
             self.step,
             self.tokens,
-            self.config.identity(),
+            config.identity(),
             self.data.about,
             self.data.fingerprint(),
             self.loader.state(),
             self.spikes.state(),
+            self.rolled_back,
         )
         files = {
             "model.safetensors": self.model.state_dict(),
@@ -309,55 +314,25 @@ class _Run:
         }
         if self.average:
             files["average.safetensors"] = self.average.tensors()
-        save_checkpoint(self.checkpoints, state, files, self.config.keep_checkpoints)
+        may_go_back = config.after_spike == "roll_back" and self.step < config.steps
+        every = config.checkpoint_every if may_go_back else 1
+        save_checkpoint(self.checkpoints, state, files, config.keep_checkpoints, every)
 
     def _summary(self) -> dict[str, Any]:
         total, active = count_parameters(self.model)
-        losses = [row["loss"] for row in self.metrics.rows if row.get("source") is None]
-        recent = [loss for loss in losses if loss is not None][-10:]
+        losses = [row["loss"] for row in self.metrics.rows if row.get("loss") is not None]
+        recent = losses[-10:]  # one batch alone would be noise
         held = [row for row in self.metrics.rows if row.get("source") is not None]
         return {
             "steps": self.step,
             "tokens": self.tokens,
             "parameters": total,
             "active_parameters": active,
-            "first_loss": losses[0],
-            "last_loss": sum(recent) / len(recent),  # one batch alone would be noise
+            "first_loss": losses[0] if losses else None,
+            "last_loss": sum(recent) / len(recent) if recent else None,
             "heldout": {"first": _by_source(held, 0), "last": _by_source(held, self.step)},
             "checkpoint": f"checkpoints/{checkpoint_name(self.step)}",
         } | ({"fresh": self.fresh} if self.fresh else {})
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], int | None]]:
-    """The signal that asks the run to end, if one came; a second Ctrl-C ends it at once. Handlers belong to the main
-    thread; elsewhere whoever started the thread decides."""
-    asked: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        asked.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    mine = threading.current_thread() is threading.main_thread()
-    before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)} if mine else {}
-    try:
-        yield lambda: asked[0] if asked else None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _deterministic(on: bool) -> Iterator[None]:
-    """Only operations that give the same bits every time; one that cannot is an error of torch's own naming."""
-    before = torch.are_deterministic_algorithms_enabled()
-    if on:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
 
 
 def _write_settings(path: Path, config: TrainingConfig) -> None:

@@ -63,13 +63,16 @@ class Metrics:
         self._file = self._lines.open("a")
 
     def _read(self) -> list[dict[str, Any]]:
-        rows = []
+        rows: list[dict[str, Any]] = []
         if self._lines.exists():
-            for line in self._lines.read_text().splitlines():
+            for line in self._lines.read_bytes().splitlines():
                 try:
-                    rows.append(json.loads(line))
+                    row = json.loads(line)
                 except ValueError:
                     break  # a line cut short by a kill is the last one
+                if not isinstance(row, dict) or "step" not in row:
+                    break
+                rows.append(row)
         return rows
 
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from corpus.errors import LodeError
@@ -8,6 +10,34 @@ from tests.jobs.conftest import RECIPE
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_that_come_with_lode_are_valid(name):
     assert load_recipe(name).name == name
+
+
+@pytest.mark.parametrize("name", ["continue", "yarn"])
+def test_settings_are_checked_before_the_model_to_go_on_with_is_there(name):
+    config = load_recipe(name).training()
+    assert config.start_from == "model" and config.batch_sequences.start in (1024, 1920)
+    for change, says in (
+        ("train.optimiser=muon", "unknown key 'train.optimiser'; did you mean 'optimizer'"),
+        ("train.batch_sequences=0", "batch_sequences must be 1 or more"),
+        ("train.model.yarn.factr=2", "factr"),
+    ):
+        with pytest.raises(LodeError, match=says):
+            load_recipe(name, [change])
+
+
+def test_changing_one_of_a_model_s_yarn_keeps_the_others(tmp_path):
+    from pretrain.presets import MODELS
+
+    yarn = {"factor": 40.0, "mscale": 0.707, "mscale_all_dim": 0.707}
+    shape = type(MODELS["tiny"]).model_validate(MODELS["tiny"].model_dump() | {"yarn": yarn})
+    state = {"config": {"model": shape.model_dump(mode="json")}, "step": 0, "tokens": 0}
+    state |= {"shards": {}, "shards_fingerprint": "", "loader": {}}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    changes = [f"train.start_from={json.dumps(str(tmp_path))}", "train.model.yarn={ factor = 8 }"]
+    found = load_recipe("yarn", changes).training(vocabulary_size=1024)
+    assert found.model.yarn is not None
+    assert (found.model.yarn.factor, found.model.yarn.mscale) == (8.0, 0.707)
+    assert found.model.max_position_embeddings == 163840
 
 
 @pytest.mark.parametrize(

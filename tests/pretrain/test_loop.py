@@ -212,6 +212,43 @@ def test_going_back_that_does_not_help_ends_in_skipping(tmp_path, training, shar
     assert [row["spike"] for row in rows(tmp_path)][3] == "skipped"
 
 
+def test_a_run_that_goes_back_is_the_same_when_it_was_stopped(tmp_path, training, shards, monkeypatch):
+    """It was stopped between two checkpoints, before the spike, and has kept no more than it had to."""
+    settings = training(
+        spike_factor=5.0, after_spike="roll_back", checkpoint_every=4, keep_checkpoints=1, steps=10
+    )
+    spiking(monkeypatch, {8})
+    train(settings, shards, None, str(tmp_path / "whole"))
+    monkeypatch.undo()
+
+    def ask_at(step: int):  # the step after it is finished and saved
+        return lambda done, total, row: done == step and os.kill(os.getpid(), signal.SIGTERM)
+
+    spiking(monkeypatch, {8})
+    for step in (4, 5):
+        with pytest.raises(Stopped):
+            train(settings, shards, None, str(tmp_path / "stopped"), ask_at(step))
+    kept = sorted(path.name for path in (tmp_path / "stopped" / "checkpoints").iterdir())
+    assert kept == ["step-00000004", "step-00000006"]
+    train(settings, shards, None, str(tmp_path / "stopped"))
+    assert [row["spike"] for row in rows(tmp_path / "whole")][4] == "rolled back"
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+    assert same(weights(tmp_path / "whole", "optimizer"), weights(tmp_path / "stopped", "optimizer"))
+
+
+@pytest.mark.parametrize(
+    ("after", "last", "n_read"),
+    # Skipped: steps 6 to 25. Going back: three times to each of the checkpoints 3, 6, ..., 21, and steps 4 to 23.
+    [("skip", 25, 5 + 20), ("roll_back", 23, 5 + 7 * 3 + 20)],
+)
+def test_a_run_that_only_spikes_ends(tmp_path, training, shards, monkeypatch, after, last, n_read):
+    read = spiking(monkeypatch, set(range(6, 1000)))
+    settings = training(spike_factor=5.0, after_spike=after, checkpoint_every=3, steps=100)
+    with pytest.raises(TrainingError, match=f"last 20 steps, up to {last}, were all spikes"):
+        train(settings, shards, None, str(tmp_path))
+    assert len(read) == n_read
+
+
 RUN = """
 import json, sys, torch
 from pretrain.config import TrainingConfig
@@ -415,14 +452,68 @@ def test_tensorboard_gets_every_number(tmp_path, training, shards, heldout):
     assert {"lr", "grad_norm", "loss/code", "max_violation/layer_2", "heldout_loss/web"} <= names
 
 
+def test_tensorboard_that_is_not_there_is_one_sentence(tmp_path, training, shards, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TrainingError, match="pip install tensorboard"):
+        train(training(tensorboard=True), shards, None, str(tmp_path))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), None])
+def test_memory_that_does_not_suffice_is_one_sentence(tmp_path, training, shards, monkeypatch, error):
+    def too_much(*_):
+        if error is None:
+            torch.empty(2**60)  # what torch itself says on a CPU
+        raise error
+
+    monkeypatch.setattr(loop, "gradients", too_much)
+    with pytest.raises(TrainingError, match=r"not enough memory.*micro_batch_sequences"):
+        train(training(), shards, None, str(tmp_path))
+
+
+@pytest.mark.parametrize("left", [None, b"\xff\xfe\x00\n", b"[1]\n", b'{"loss":1}\n'])
+def test_metrics_that_are_lost_or_damaged_cost_themselves(tmp_path, training, shards, left):
+    whole = train(training(), shards, None, str(tmp_path))
+    lines = tmp_path / "metrics.jsonl"
+    lines.unlink() if left is None else lines.write_bytes(left)
+    again = train(training(), shards, None, str(tmp_path))
+    assert again["first_loss"] is again["last_loss"] is None
+    assert again["checkpoint"] == whole["checkpoint"] and rows(tmp_path) == []
+
+
+def test_a_run_without_a_whole_checkpoint_is_not_begun_anew_unasked(tmp_path, training, shards):
+    train(training(), shards, None, str(tmp_path))
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    for path in (tmp_path / "checkpoints").iterdir():
+        (path / "state.json").write_text("[]")
+    with pytest.raises(TrainingError, match=r"none of the checkpoints .* is whole; remove them"):
+        train(training(), shards, None, str(tmp_path))
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_what_is_kept_is_whole_and_of_this_run(tmp_path, small_model):
+    def save(step: int, keep: int, every: int = 1) -> list[int]:
+        state = State(step, 1, {}, {}, "", {})
+        save_checkpoint(tmp_path, state, {"model.safetensors": {"x": torch.zeros(1)}}, keep, every)
+        return sorted(int(path.name.removeprefix("step-")) for path in tmp_path.iterdir())
+
+    assert save(9, 1) == [9]
+    (tmp_path / "step-00000009" / "model.safetensors").unlink()
+    assert save(4, 1) == [4, 9]  # the damaged one takes no place of it
+    assert save(5, 1, every=4) == [4, 5, 9] and save(6, 1, every=4) == [4, 6, 9]
+    assert newest_checkpoint(tmp_path).name == "step-00000006"
+    assert newest_checkpoint(tmp_path, every=4).name == "step-00000004"
+    assert newest_checkpoint(tmp_path, every=5) is None
+    assert save(8, 1, every=4) == [8, 9] and save(10, 2) == [9, 10]
+
+
 def test_old_checkpoints_without_what_is_new_are_read(tmp_path, small_model):
     model = Transformer(small_model)
     model.init_weights(0)
     state = State(1, 1, {"model": small_model.model_dump(mode="json")}, {}, "", {})
     path = save_checkpoint(tmp_path, state, {"model.safetensors": model.state_dict()}, keep=1)
     about = json.loads((path / "state.json").read_text())
-    del about["spikes"]
+    del about["spikes"], about["rolled_back"]
     (path / "state.json").write_text(json.dumps(about))
-    assert checkpoints.read_state(path).spikes == []
+    assert checkpoints.read_state(path).spikes == [] and checkpoints.read_state(path).rolled_back == 0
     with pytest.raises(TrainingError, match="no average"):
         load_model(path, "cpu", average=True)
