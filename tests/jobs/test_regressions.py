@@ -242,4 +242,4 @@ def test_bad_options_and_masters_are_sentences(finished, recipe, tmp_path):
 def test_a_model_is_asked_in_its_own_vocabulary(finished, tmp_path):
     (tmp_path / "other.json").write_text(train_tokenizer(iter(["other words"] * 9), 280).to_str())
     done = lode("generate", str(finished / "run"), "x", "--tokenizer", str(tmp_path / "other.json"))
-    assert "give the tokenizer.json of the shards" in sentence(done)
+    assert "this is not the tokenizer that" in sentence(done)
