@@ -101,6 +101,10 @@ def check_inputs(recipe: Recipe) -> None:
         contamination.benchmark_index(recipe.decontaminate)
     if recipe.tokenizer.path:
         pack.check_sentinels(TextTokenizer.load(recipe.tokenizer.path), recipe.fim)
+    if recipe.train and recipe.train.start_from:
+        from pretrain.load import shape_of  # loads torch
+
+        shape_of(recipe.train.start_from)
 
 
 def web_stages(work: Work, recipe: Recipe, done) -> list[Part]:

@@ -81,6 +81,6 @@ def move_bias(router: Router, load_E: Tensor, speed: float) -> None:
 
 
 def max_violation(load_LE: Tensor) -> Tensor:
-    """MaxVio of each layer: the fullest expert's load over the mean load, less one. [L]"""
+    """MaxVio of each layer: the fullest expert's load over the mean load, less one; 0 where nothing came. [L]"""
     load_LE = load_LE.double()
-    return load_LE.amax(-1) / load_LE.mean(-1).clamp(min=1) - 1
+    return (load_LE.amax(-1) / load_LE.mean(-1) - 1).nan_to_num(0.0)

@@ -226,5 +226,7 @@ class TrainingConfig(BaseModel):
     def identity(self) -> dict[str, Any]:
         """The settings that decide the weights, as JSON; a run may resume only under the same ones."""
         free = {"threads", "recompute", "tensorboard"}
-        free |= {"eval_every", "eval_sequences", "checkpoint_every", "keep_checkpoints"}
+        free |= {"eval_every", "eval_sequences", "keep_checkpoints"}
+        if self.spike_factor is None or self.after_spike != "roll_back":  # then it says where a spike leads back to
+            free.add("checkpoint_every")
         return self.model_dump(mode="json", exclude=free)

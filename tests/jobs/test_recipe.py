@@ -3,6 +3,7 @@ import json
 import pytest
 
 from corpus.errors import LodeError
+from jobs.pipeline import check_inputs
 from jobs.recipe import CodeSection, load_recipe, recipe_names
 from tests.jobs.conftest import RECIPE
 
@@ -23,6 +24,11 @@ def test_settings_are_checked_before_the_model_to_go_on_with_is_there(name):
     ):
         with pytest.raises(LodeError, match=says):
             load_recipe(name, [change])
+
+
+def test_a_model_to_go_on_with_that_is_not_there_is_known_at_once(recipe, tmp_path):
+    with pytest.raises(LodeError, match="no model at"):
+        check_inputs(load_recipe(str(recipe), [f"train.start_from={tmp_path}/nowhere", "train.preset=tiny"]))
 
 
 def test_changing_one_of_a_model_s_yarn_keeps_the_others(tmp_path):
