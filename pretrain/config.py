@@ -227,6 +227,7 @@ class TrainingConfig(BaseModel):
         """The settings that decide the weights, as JSON; a run may resume only under the same ones."""
         free = {"threads", "recompute", "tensorboard"}
         free |= {"eval_every", "eval_sequences", "keep_checkpoints"}
-        if self.spike_factor is None or self.after_spike != "roll_back":  # then it says where a spike leads back to
+        # Where runs go back from spikes it says how far.
+        if self.spike_factor is None or self.after_spike != "roll_back":
             free.add("checkpoint_every")
         return self.model_dump(mode="json", exclude=free)

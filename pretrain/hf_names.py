@@ -102,7 +102,14 @@ def repeated_names(name: str, config: ModelConfig) -> list[str]:
 def layout_of(config: ModelConfig) -> str:
     """The released layout that a model fits. Raises TrainingError where there is none."""
     softmax, experts = config.scoring_func == "softmax", config.n_routed_experts > 0
+    if config.num_nextn_predict_layers and not experts:
+        raise TrainingError("no release has multi-token prediction and no experts; train without one of them")
     if config.attention == "mla":
+        if softmax and experts and config.norm_topk_prob:
+            raise TrainingError(
+                "V2's release does not normalise the gates of a softmax router, and `transformers` never does: "
+                "a model with norm_topk_prob and scoring_func = 'softmax' has no layout to be written in"
+            )
         return "deepseek_v2" if softmax and experts else "deepseek_v3"
     if config.num_nextn_predict_layers:
         raise TrainingError(
@@ -174,6 +181,10 @@ def our_config(where: str, about: dict[str, Any]) -> ModelConfig:
     unsupported = {
         f"RoPE of type {kind!r}": kind not in ("default", "yarn"),
         "a YaRN attention_factor": rope.get("attention_factor") is not None,
+        "YaRN without truncation": rope.get("truncate", True) is not True,
+        "RoPE on a part of its dimensions": (rope.get("partial_rotary_factor") or 1) != 1,
+        "RoPE on halves in V3's layout": about.get("rope_interleave", True) is not True,
+        "normalised gates in V2's layout": layout == "deepseek_v2" and about.get("norm_topk_prob"),
         "weights quantised otherwise than in 128 x 128 blocks of FP8": quantised and not blocks,
         "biases in attention": about.get("attention_bias"),
         "biases in feed-forward layers": about.get("mlp_bias"),
@@ -200,6 +211,7 @@ def our_config(where: str, about: dict[str, Any]) -> ModelConfig:
             ) from None
     if layout != "llama":
         shape.setdefault("scoring_func", "sigmoid" if layout == "deepseek_v3" else "softmax")
+        shape.setdefault("norm_topk_prob", layout == "deepseek_v3")
     if layout == "deepseek_v2" and about.get("topk_method") == "greedy":
         shape |= {"n_group": 1, "topk_group": 1}
     shape = {name: value for name, value in shape.items() if value is not None}
@@ -213,3 +225,25 @@ def our_config(where: str, about: dict[str, Any]) -> ModelConfig:
         key = ".".join(map(str, fault["loc"])) or "its numbers"
         message = fault["msg"].removeprefix("Value error, ")
         raise TrainingError(f"{where} does not describe a model Lode can build: {key}: {message}") from None
+
+
+def special_tokens_of(about: dict[str, Any]) -> dict[str, int | None]:
+    """Ids of bos, eos and pad in a `config.json`: of several the first, None for what is no id."""
+    ids = {}
+    for name in ("bos", "eos", "pad"):
+        value = about.get(f"{name}_token_id")
+        value = value[0] if isinstance(value, list) and value else value
+        ids[name] = value if type(value) is int else None
+    return ids
+
+
+def tokenizer_config(special_tokens: dict[str, Any], added: list[Any], config: ModelConfig) -> dict[str, Any]:
+    """`tokenizer_config.json` for a `tokenizer.json` with these `added_tokens`."""
+    contents = {token.get("id"): token.get("content") for token in added if isinstance(token, dict)}
+    named = {f"{kind}_token": contents.get(special_tokens.get(kind)) for kind in ("bos", "eos", "pad")}
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": config.max_position_embeddings,
+        "clean_up_tokenization_spaces": False,
+        **{name: content for name, content in named.items() if content is not None},
+    }

@@ -59,6 +59,9 @@ class Reader:
     def __contains__(self, name: str) -> bool:
         return name in self._stored
 
+    def __len__(self) -> int:
+        return len(self._stored)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._stored)
 
@@ -197,7 +200,7 @@ def _files_of(folder: Path) -> list[Path]:
         return [single]
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TrainingError(f"{index} cannot be read ({error!r}); get it anew") from None
     for name in names:
         if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:

@@ -1,24 +1,25 @@
 """Exported models in transformers, and transformers' models here."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.testing import assert_close
 from transformers import (
-    AutoTokenizer,
+    AutoConfig,
+    AutoModelForCausalLM,
+    DeepseekV2Config,
     DeepseekV2ForCausalLM,
-    DeepseekV3Config,
     DeepseekV3ForCausalLM,
     FineGrainedFP8Config,
     LlamaConfig,
     LlamaForCausalLM,
 )
 from transformers.modeling_layers import MtpModel
+from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2Moe
 
 from pretrain import tensors as tensor_files
-from pretrain.checkpoint import State, save_checkpoint
 from pretrain.config import Yarn
 from pretrain.errors import TrainingError
 from pretrain.generate import sample
@@ -26,6 +27,7 @@ from pretrain.hf import export_hf, import_hf, load_hf
 from pretrain.load import load_model
 from pretrain.loss import linear_cross_entropy, next_tokens
 from pretrain.presets import MODELS, model_preset
+from tests.pretrain.exported import save_and_export
 
 QUICKSTART = MODELS["quickstart"].model_copy(update={"vocab_size": 1024})
 GROUPED = MODELS["tiny"].model_copy(
@@ -57,16 +59,7 @@ def exported(build_model, save):
 @pytest.fixture
 def save(tmp_path):
     """Save a model as a checkpoint and export it; the folder."""
-
-    def make(model, **arguments):
-        config = model.config
-        shards = {"special_tokens": {"bos": 0, "eos": 1, "pad": 2}}
-        state = State(1, 1, {"model": config.model_dump(mode="json")}, shards, "", {})
-        files = {"model.safetensors": model.state_dict()}
-        checkpoint = save_checkpoint(tmp_path / "checkpoints", state, files, keep=1)
-        return export_hf(checkpoint, tmp_path / "hf", **arguments)
-
-    return make
+    return partial(save_and_export, tmp_path)
 
 
 def tokens(config, length: int = 40) -> torch.Tensor:
@@ -181,6 +174,33 @@ def test_deepseekmoe_keeps_its_names(exported):
     assert all(torch.equal(v, back.state_dict()[k]) for k, v in ours.state_dict().items())
 
 
+def test_deepseekmoe_is_llama_s_attention_with_v2_s_experts(exported):
+    """`transformers` has no such model, but both halves of one."""
+    ours, folder = exported(DEEPSEEKMOE)
+    weights = load_file(folder / "model.safetensors")
+    settings = json.loads((folder / "config.json").read_text())
+    dense = LlamaConfig(**{k: v for k, v in settings.items() if k not in ("architectures", "model_type")})
+    experts = DeepseekV2Config(
+        **{name: settings[name] for name in ("hidden_size", "moe_intermediate_size", "n_routed_experts")},
+        **{name: settings[name] for name in ("n_shared_experts", "num_experts_per_tok", "norm_topk_prob")},
+        routed_scaling_factor=1.0, topk_method="greedy", n_group=1, topk_group=1,
+    )  # fmt: skip
+    experts._experts_implementation = "eager"
+    theirs = LlamaForCausalLM(dense).eval()
+    for i, layer in list(enumerate(theirs.model.layers))[1:]:
+        layer.mlp = DeepseekV2Moe(experts).eval()
+        for part, name in (("gate_up_proj", ("gate_proj", "up_proj")), ("down_proj", ("down_proj",))):
+            stacks = [
+                torch.cat([weights.pop(f"model.layers.{i}.mlp.experts.{e}.{n}.weight") for n in name])
+                for e in range(DEEPSEEKMOE.n_routed_experts)
+            ]
+            weights[f"model.layers.{i}.mlp.experts.{part}"] = torch.stack(stacks)
+    theirs.load_state_dict(weights)
+    x = tokens(DEEPSEEKMOE)
+    with torch.no_grad():
+        assert relative(ours.logits(ours(x)[0]), theirs(x).logits) < 1e-5
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"num_nextn_predict_layers": 1}, {"scoring_func": "sigmoid"}, {"head_dim": 32}, {"yarn": YARN}],
@@ -188,6 +208,17 @@ def test_deepseekmoe_keeps_its_names(exported):
 def test_what_no_release_has_is_refused(exported, changes):
     with pytest.raises(TrainingError, match="release"):
         exported(DEEPSEEKMOE.model_copy(update=changes))
+
+
+def test_normalised_gates_of_a_softmax_router_are_refused(exported):
+    """transformers' V2 would open the folder and leave out the normalisation."""
+    with pytest.raises(TrainingError, match="norm_topk_prob"):
+        exported(V2.model_copy(update={"norm_topk_prob": True}))
+
+
+def test_a_dense_model_goes_out_without_multi_token_prediction_only(exported):
+    with pytest.raises(TrainingError, match="no experts"):
+        exported(DENSE_MLA.model_copy(update={"num_nextn_predict_layers": 1}))
 
 
 @pytest.mark.parametrize("yarn", [None, YARN], ids=["", "yarn"])
@@ -345,18 +376,25 @@ def test_a_model_comes_back_bit_for_bit_from_several_files(exported, monkeypatch
     assert not DeepseekV3ForCausalLM.from_pretrained(folder, output_loading_info=True)[1]["missing_keys"]
 
 
-def test_models_that_transformers_saved_open_here(tmp_path):
-    shape = GROUPED.model_dump(exclude={"rope_theta", "scoring_func", "attention"}, exclude_none=True)
-    shape |= {"num_nextn_predict_layers": 0, "q_lora_rank": None}
-    config = DeepseekV3Config(**shape, rope_parameters={"rope_type": "default", "rope_theta": 50000.0})
+@pytest.mark.parametrize("yarn", [None, V2_YARN], ids=["", "yarn"])
+@pytest.mark.parametrize(
+    "config", [V2, MODELS["tiny"], GROUPED, MOONLIGHT], ids=["v2-lite", "v3", "grouped", "moonlight"]
+)
+def test_models_that_transformers_saved_open_here(exported, tmp_path, config, yarn):
+    """transformers saves a model of its own making; it leaves out the MTP modules and not their number."""
+    config = config.model_copy(update={"yarn": yarn})
+    settings = AutoConfig.from_pretrained(exported(config)[1])
     torch.manual_seed(0)
-    theirs = DeepseekV3ForCausalLM(config).eval()
+    theirs = AutoModelForCausalLM.from_config(settings).eval()
     for layer in theirs.model.layers[1:]:
-        layer.mlp.gate.e_score_correction_bias.normal_(std=0.1)
-    theirs.save_pretrained(tmp_path / "hf")
-    ours, _ = load_hf(tmp_path / "hf")
-    assert ours.config.rope_theta == 50000.0
-    x = tokens(GROUPED)
+        if config.scoring_func == "sigmoid":
+            layer.mlp.gate.e_score_correction_bias.normal_(std=0.1)
+    theirs.save_pretrained(tmp_path / "theirs")
+    about = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    assert about.get("num_nextn_predict_layers", 0) == config.num_nextn_predict_layers
+    ours, _ = load_hf(tmp_path / "theirs")
+    assert ours.config == config.model_copy(update={"num_nextn_predict_layers": 0})
+    x = tokens(config)
     with torch.no_grad():
         assert relative(ours.logits(ours(x)[0]), theirs(x).logits) < 1e-5
 
@@ -368,72 +406,3 @@ def test_bfloat16_export_keeps_the_bias_exact(exported):
     assert torch.equal(
         saved["model.layers.1.mlp.gate.e_score_correction_bias"], ours.blocks[1].mlp.router.bias
     )
-
-
-def test_the_tokenizer_goes_along(exported, tmp_path):
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    special = ["<bos>", "<eos>", "<pad>"]
-    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet)
-    tokenizer.train_from_iterator(["a vein of ore"], trainer)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    _, folder = exported(MODELS["tiny"], tokenizer_json=str(tmp_path / "tokenizer.json"))
-    theirs = AutoTokenizer.from_pretrained(folder)
-    assert theirs.encode("ore\nλ") == tokenizer.encode("ore\nλ").ids
-    assert theirs.decode(theirs.encode("a  vein , of λ ore")) == "a  vein , of λ ore"
-    assert (theirs.bos_token, theirs.eos_token, theirs.pad_token) == ("<bos>", "<eos>", "<pad>")
-
-
-def test_what_cannot_be_read_or_overwritten_is_named(exported, tmp_path):
-    _, folder = exported(MODELS["tiny"])
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "letter.txt").write_text("x")
-    with pytest.raises(TrainingError, match="not an exported model"):
-        export_hf(next((tmp_path / "checkpoints").iterdir()), tmp_path / "mine")
-    about = json.loads((folder / "config.json").read_text())
-    for change, says in (
-        ({"quantization_config": {"quant_method": "awq"}}, "quantised"),
-        ({"rope_scaling": {"type": "linear", "factor": 40}}, "RoPE of type 'linear'"),
-        ({"rope_scaling": [40]}, "rope_scaling"),
-        ({"model_type": "gpt2"}, "gpt2"),
-        ({"attention_bias": True}, "biases"),
-        ({"hidden_act": "gelu"}, "gelu"),
-        ({"hidden_size": "wide"}, "hidden_size"),
-        ({"hidden_size": 128}, "the model needs"),
-        ({"num_hidden_layers": 4, "num_nextn_predict_layers": 1}, "lacks"),
-        ({"num_nextn_predict_layers": 0}, "does not account for"),
-    ):
-        (folder / "config.json").write_text(json.dumps(about | change))
-        with pytest.raises(TrainingError, match=says):
-            load_hf(folder)
-    (folder / "config.json").write_text(json.dumps(about))
-    (folder / "model.safetensors").write_bytes(b"\xff" * 64)
-    with pytest.raises(TrainingError, match=r"model\.safetensors"):
-        load_hf(folder)
-
-
-@pytest.mark.parametrize("name", ["../elsewhere.safetensors", "/etc/passwd", "", "..", 7])
-def test_an_index_reaches_no_file_outside_its_folder(exported, name):
-    _, folder = exported(MODELS["tiny"])
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": name}}))
-    with pytest.raises(TrainingError, match="no file beside it"):
-        load_hf(folder)
-
-
-def test_pickled_weights_are_not_opened(exported):
-    _, folder = exported(MODELS["tiny"])
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(TrainingError, match="run code"):
-        load_hf(folder)
-
-
-def test_deterministic_export(exported, tmp_path):
-    _, folder = exported(MODELS["tiny"])
-    first = {path.name: path.read_bytes() for path in folder.iterdir()}
-    _, folder = exported(MODELS["tiny"])
-    assert first == {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert_close(len(first), 3)

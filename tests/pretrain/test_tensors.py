@@ -97,11 +97,22 @@ def broken(folder: Path, what: str) -> None:
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     elif what == "an index of nothing":
         (folder / "model.safetensors.index.json").write_text("[1]")
+    elif what == "a deep index":
+        (folder / "model.safetensors.index.json").write_text("[" * 100_000)
 
 
 @pytest.mark.parametrize(
     "what",
-    [*HEADERS, "cut short", "header too long", "overlap", "empty", "two of a name", "an index of nothing"],
+    [
+        *HEADERS,
+        "cut short",
+        "header too long",
+        "overlap",
+        "empty",
+        "two of a name",
+        "an index of nothing",
+        "a deep index",
+    ],
 )
 def test_broken_folders_are_one_sentence(tmp_path, what):
     broken(tmp_path, what)
