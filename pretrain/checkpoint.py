@@ -73,10 +73,11 @@ def new_checkpoint(folder: Path, state: State, keep: int, every: int = 1) -> Ite
             if step not in kept:
                 shutil.rmtree(folder / checkpoint_name(step))
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise TrainingError(
             f"cannot write the checkpoint {final}: {error}; free some space and run again"
         ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def save_checkpoint(
