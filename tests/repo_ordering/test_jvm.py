@@ -233,7 +233,7 @@ def test_names_are_resolved_in_linear_time_however_they_are_tied():
         f"m{i}/S.kt": "package s\nclass S : T() { val s: S = S.make() }\nfun top() = top()\n"
         for i in range(1500)
     }
-    started = time.monotonic()
+    started = time.process_time()
     found = edges(chain | ring | same)
-    assert time.monotonic() - started < 60
+    assert time.process_time() - started < 60
     assert ("p/C0.java", "p/C1.java") in found and ("q/R499.java", "q/R0.java") in found
